@@ -1,1 +1,41 @@
-//! To be written.
+//! Messages and services generated from /proto, and the conversions between them and the model.
+
+/// Records on the backbone.
+pub mod backbone {
+    /// Version 1: within it there are only additions.
+    #[allow(clippy::all, clippy::restriction, clippy::pedantic, unused_qualifications, reason = "generated")]
+    pub mod v1 {
+        tonic::include_proto!("drover.backbone.v1");
+    }
+}
+
+/// The registry of devices.
+pub mod devices {
+    /// Version 1: within it there are only additions.
+    #[allow(clippy::all, clippy::restriction, clippy::pedantic, unused_qualifications, reason = "generated")]
+    pub mod v1 {
+        tonic::include_proto!("drover.devices.v1");
+    }
+}
+
+/// Tenants and credentials.
+pub mod provisioning {
+    /// Version 1: within it there are only additions.
+    #[allow(clippy::all, clippy::restriction, clippy::pedantic, unused_qualifications, reason = "generated")]
+    pub mod v1 {
+        tonic::include_proto!("drover.provisioning.v1");
+    }
+}
+
+/// What was measured.
+pub mod stream {
+    /// Version 1: within it there are only additions.
+    #[allow(clippy::all, clippy::restriction, clippy::pedantic, unused_qualifications, reason = "generated")]
+    pub mod v1 {
+        tonic::include_proto!("drover.stream.v1");
+    }
+}
+
+mod record;
+
+pub use record::{InvalidRecord, RecordRef, RecordView};

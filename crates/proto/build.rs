@@ -1,0 +1,23 @@
+//! Generates the Rust side of /proto without protoc.
+
+use std::error::Error;
+use std::path::Path;
+
+const FILES: [&str; 5] = [
+    "drover/backbone/v1/record.proto",
+    "drover/devices/v1/devices.proto",
+    "drover/provisioning/v1/credentials.proto",
+    "drover/provisioning/v1/tenants.proto",
+    "drover/stream/v1/telemetry.proto",
+];
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../proto");
+    println!("cargo::rerun-if-changed={}", root.display());
+    let descriptors = protox::compile(FILES, [&root])?;
+    tonic_prost_build::configure()
+        .bytes(".drover.backbone.v1.Record.payload")
+        .build_transport(false)
+        .compile_fds(descriptors)?;
+    Ok(())
+}
