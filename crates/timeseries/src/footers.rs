@@ -45,10 +45,6 @@ impl Footers {
         self.entries.lock().insert(name, &footer, self.max_bytes);
         Ok(footer)
     }
-
-    pub(crate) fn clear(&self) {
-        *self.entries.lock() = Entries::default();
-    }
 }
 
 impl Entries {
