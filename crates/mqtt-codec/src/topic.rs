@@ -136,15 +136,16 @@ pub fn matches(filter: &str, topic: &str) -> bool {
         return false;
     }
     loop {
+        // A topic has no wildcards, so what both have in common has none either.
+        let common = filter.iter().zip(topic).take_while(|(wanted, found)| wanted == found).count();
+        filter = filter.get(common..).unwrap_or_default();
+        topic = topic.get(common..).unwrap_or_default();
         match (filter, topic) {
             ([b'#', ..], _) => return true,
-            ([b'+', filter_rest @ ..], _) => {
-                filter = filter_rest;
+            ([b'+', rest @ ..], _) => {
+                filter = rest;
                 let level = topic.iter().position(|&byte| byte == b'/').unwrap_or(topic.len());
                 topic = topic.get(level..).unwrap_or_default();
-            }
-            ([wanted, filter_rest @ ..], [found, topic_rest @ ..]) if wanted == found => {
-                (filter, topic) = (filter_rest, topic_rest);
             }
             // `a/#` also matches its parent `a`.
             (rest, []) => return rest.is_empty() || rest == b"/#",
