@@ -13,7 +13,6 @@ use std::path::{Path, PathBuf};
 
 use drover_trust::{TokenHash, token_from};
 use fs4::FileExt;
-use serde::{Deserialize, Serialize};
 
 use crate::Rng;
 
@@ -64,15 +63,6 @@ pub enum DataDirError {
         /// What it said.
         source: io::Error,
     },
-}
-
-/// Who appends to the log: an id for life and an epoch that grows with every start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ProducerIdentity {
-    /// Random, kept.
-    pub id: u64,
-    /// 1 at the first start.
-    pub epoch: u64,
 }
 
 /// A directory that this process has to itself until this value is dropped.
@@ -129,21 +119,17 @@ impl DataDir {
         }
     }
 
-    /// Counts this start: the identity under which it appends to the log.
+    /// Counts this start: 1 at the first.
     ///
     /// # Errors
     /// [`DataDirError::Damaged`] when the file is not what an earlier start wrote.
-    pub fn next_producer(&self, rng: &Rng) -> Result<ProducerIdentity, DataDirError> {
-        let next = match self.read("producer.json")? {
-            None => ProducerIdentity { id: u64::from_le_bytes(rng.bytes()), epoch: 1 },
-            Some(text) => {
-                let last: ProducerIdentity = serde_json::from_str(&text)
-                    .map_err(|error| self.damaged("producer.json", &error.to_string()))?;
-                ProducerIdentity { epoch: last.epoch.saturating_add(1), ..last }
-            }
+    pub fn next_epoch(&self) -> Result<u64, DataDirError> {
+        let last: u64 = match self.read("epoch")? {
+            None => 0,
+            Some(text) => text.trim().parse().map_err(|_| self.damaged("epoch", "it holds no number"))?,
         };
-        let text = serde_json::to_string(&next).expect("numbers serialise");
-        self.write("producer.json", &format!("{text}\n"), PUBLIC)?;
+        let next = last.saturating_add(1);
+        self.write("epoch", &format!("{next}\n"), PUBLIC)?;
         Ok(next)
     }
 
