@@ -43,8 +43,15 @@ pub struct Certificates {
 }
 
 enum Source {
-    Issued { data_dir: Arc<DataDir>, authority: Box<Authority>, names: Box<dyn Fn() -> Vec<SubjectName> + Send + Sync> },
-    Files { certificate: PathBuf, key: PathBuf },
+    Issued {
+        data_dir: Arc<DataDir>,
+        authority: Box<Authority>,
+        names: Box<dyn Fn() -> Vec<SubjectName> + Send + Sync>,
+    },
+    Files {
+        certificate: PathBuf,
+        key: PathBuf,
+    },
 }
 
 impl Certificates {
@@ -58,13 +65,17 @@ impl Certificates {
         clock: Clock,
         names: impl Fn() -> Vec<SubjectName> + Send + Sync + 'static,
     ) -> anyhow::Result<Self> {
-        let given = (settings.certificate_file.as_os_str().is_empty(), settings.key_file.as_os_str().is_empty());
+        let given =
+            (settings.certificate_file.as_os_str().is_empty(), settings.key_file.as_os_str().is_empty());
         let (source, current) = match given {
             (true, true) => {
                 let authority = authority(data_dir, &clock)?;
                 let names = Box::new(names);
                 let current = kept_or_issued(data_dir, &authority, &names(), &clock)?;
-                (Source::Issued { data_dir: data_dir.clone(), authority: Box::new(authority), names }, current)
+                (
+                    Source::Issued { data_dir: data_dir.clone(), authority: Box::new(authority), names },
+                    current,
+                )
             }
             (false, false) => {
                 let (certificate, key) = (settings.certificate_file.clone(), settings.key_file.clone());
@@ -131,9 +142,8 @@ impl Certificates {
 /// The directory's authority, which the first start makes.
 fn authority(data_dir: &DataDir, clock: &Clock) -> anyhow::Result<Authority> {
     match (data_dir.read("ca.crt")?, data_dir.read("ca.key")?) {
-        (Some(certificate), Some(key)) => {
-            Authority::from_pem(certificate, &key).map_err(|error| data_dir.damaged("ca.crt", &error.to_string()).into())
-        }
+        (Some(certificate), Some(key)) => Authority::from_pem(certificate, &key)
+            .map_err(|error| data_dir.damaged("ca.crt", &error.to_string()).into()),
         // A key alone is what a first start leaves that was killed between the two files.
         (None, _) => {
             let authority = Authority::generate("Drover CA", clock.now())?;

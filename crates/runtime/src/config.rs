@@ -114,7 +114,8 @@ impl Layers {
             let detail = error.to_string();
             let given: Vec<_> = self.origins.iter().filter(|(key, _)| within(key, name)).collect();
             let given: Vec<_> = given.iter().map(|(key, origin)| format!("{key} by {origin}")).collect();
-            let given = if given.is_empty() { String::new() } else { format!(" (given: {})", given.join(", ")) };
+            let given =
+                if given.is_empty() { String::new() } else { format!(" (given: {})", given.join(", ")) };
             ConfigError::one(format!("section [{name}]: {}{given}", detail.trim().replace('\n', " ")))
         })
     }
@@ -175,7 +176,8 @@ impl Layers {
 
     /// A variable's text: a bare text where the default is one, TOML elsewhere.
     fn set_text(&mut self, key: &str, text: &str, origin: &Origin, problems: &mut Vec<String>) {
-        let parsed = format!("value = {text}").parse::<Table>().ok().and_then(|mut table| table.remove("value"));
+        let parsed =
+            format!("value = {text}").parse::<Table>().ok().and_then(|mut table| table.remove("value"));
         let value = match (self.value(key), parsed) {
             (Some(Value::String(_)), Some(quoted @ Value::String(_))) => quoted,
             (Some(Value::String(_)), _) | (_, None) => Value::String(text.to_owned()),
@@ -271,6 +273,7 @@ fn read_file(file: Option<PathBuf>, search: Vec<PathBuf>) -> Result<Option<(Path
         return Err(problem(format!("{length} bytes are too many for a file of settings")));
     }
     let text = std::fs::read_to_string(&path).map_err(|error| problem(error.to_string()))?;
-    let table = text.parse().map_err(|error: toml::de::Error| problem(error.to_string().trim().to_owned()))?;
+    let table =
+        text.parse().map_err(|error: toml::de::Error| problem(error.to_string().trim().to_owned()))?;
     Ok(Some((path, table)))
 }

@@ -81,7 +81,8 @@ impl DataDir {
     pub fn open(path: &Path) -> Result<Self, DataDirError> {
         let directory = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
         directory.map_err(|source| DataDirError::Io { path: path.to_owned(), source })?;
-        let path = path.canonicalize().map_err(|source| DataDirError::Io { path: path.to_owned(), source })?;
+        let path =
+            path.canonicalize().map_err(|source| DataDirError::Io { path: path.to_owned(), source })?;
         let lock = lock(&path)?;
         let this = Self { path, _lock: lock };
         this.check_version()?;
@@ -137,7 +138,10 @@ impl DataDir {
     ///
     /// # Errors
     /// As the operating system says.
-    pub fn write_addresses(&self, addresses: &BTreeMap<&'static str, SocketAddr>) -> Result<(), DataDirError> {
+    pub fn write_addresses(
+        &self,
+        addresses: &BTreeMap<&'static str, SocketAddr>,
+    ) -> Result<(), DataDirError> {
         let text = serde_json::to_string_pretty(addresses).expect("names and addresses serialise");
         self.write("addresses.json", &format!("{text}\n"), PUBLIC)
     }
@@ -189,7 +193,9 @@ impl DataDir {
         };
         match text.trim().parse::<u32>() {
             Ok(FORMAT_VERSION) => Ok(()),
-            Ok(found) if found > FORMAT_VERSION => Err(DataDirError::Newer { path: self.path.clone(), found }),
+            Ok(found) if found > FORMAT_VERSION => {
+                Err(DataDirError::Newer { path: self.path.clone(), found })
+            }
             _ => Err(self.damaged("VERSION", &format!("{:?} is not a format version", text.trim()))),
         }
     }

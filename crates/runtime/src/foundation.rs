@@ -100,7 +100,11 @@ pub(crate) async fn open(
     })
 }
 
-fn certificates(program: &Program, data_dir: &Arc<DataDir>, tls: &TlsSettings) -> anyhow::Result<Certificates> {
+fn certificates(
+    program: &Program,
+    data_dir: &Arc<DataDir>,
+    tls: &TlsSettings,
+) -> anyhow::Result<Certificates> {
     server_names(&tls.names).context("tls.names")?;
     let configured = tls.names.clone();
     let names = move || server_names(&configured).unwrap_or_else(|_: TrustError| Vec::new());

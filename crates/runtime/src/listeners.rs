@@ -31,7 +31,9 @@ impl ListenSettings {
     /// Names and addresses of the listeners that are on.
     pub fn on(&self) -> impl Iterator<Item = (&'static str, &str)> {
         let all = [("mqtt", &self.mqtt), ("mqtts", &self.mqtts), ("ws", &self.ws), ("api", &self.api)];
-        all.into_iter().map(|(name, address)| (name, address.as_str())).filter(|(_, address)| !address.is_empty())
+        all.into_iter()
+            .map(|(name, address)| (name, address.as_str()))
+            .filter(|(_, address)| !address.is_empty())
     }
 }
 

@@ -145,13 +145,18 @@ async fn shut_down(env: &Env, serving: &Tasks, deadlines: StopSettings) -> anyho
     match timeout(finish_timeout, env.producer.flush()).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::error!("records that nobody was acknowledged are lost: {error}"),
-        Err(_) => tracing::error!("records that nobody was acknowledged are lost: the disk does not take them"),
+        Err(_) => {
+            tracing::error!("records that nobody was acknowledged are lost: the disk does not take them")
+        }
     }
     env.stop.begin_finish();
     let unfinished = timeout(finish_timeout, env.tasks.ended()).await.is_err();
     let log = env.log.clone();
     if timeout(finish_timeout, tokio::task::spawn_blocking(move || log.close())).await.is_err() {
-        tracing::error!("the log did not close in {} s; the next start repairs its end", deadlines.finish_timeout_s);
+        tracing::error!(
+            "the log did not close in {} s; the next start repairs its end",
+            deadlines.finish_timeout_s
+        );
     }
     if timeout(finish_timeout, env.db.close()).await.is_err() {
         tracing::error!("the database did not close in {} s", deadlines.finish_timeout_s);

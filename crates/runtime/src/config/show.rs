@@ -32,7 +32,9 @@ fn section(path: &str, table: &Table, origins: &BTreeMap<String, Origin>, text: 
         writeln!(text, "{name} = {shown}{origin}").expect("writing to a string cannot fail");
     }
     for (name, value) in table {
-        if let Value::Table(table) = value && inner(value) {
+        if let Value::Table(table) = value
+            && inner(value)
+        {
             section(&format!("{path}.{name}"), table, origins, text);
         }
     }

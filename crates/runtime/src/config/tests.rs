@@ -107,7 +107,10 @@ fn variables_of_the_command_line_are_no_settings() {
 #[test]
 fn a_wrong_type_is_told_with_what_is_expected() {
     let text = problems(&[("DROVER_MQTT__MAX_KEEP_ALIVE_S", "soon"), ("DROVER_MQTT__ANONYMOUS", "1")]);
-    assert!(text.contains("mqtt.max_keep_alive_s (DROVER_MQTT__MAX_KEEP_ALIVE_S): expected a whole number"), "{text}");
+    assert!(
+        text.contains("mqtt.max_keep_alive_s (DROVER_MQTT__MAX_KEEP_ALIVE_S): expected a whole number"),
+        "{text}"
+    );
     assert!(text.contains("mqtt.anonymous (DROVER_MQTT__ANONYMOUS): expected a table"), "{text}");
     let layers = Layers::load(sources(&[("DROVER_MQTT__MAX_KEEP_ALIVE_S", "70000")])).unwrap();
     let error = layers.section::<Mqtt>("mqtt").unwrap_err().to_string();

@@ -54,7 +54,7 @@ impl Collector for LogCollector {
 /// Durations of fdatasync in seconds.
 fn syncs(encoder: &mut DescriptorEncoder<'_>, stats: &LogStats) -> Result<(), fmt::Error> {
     let seconds = |micros: u64| Duration::from_micros(micros).as_secs_f64();
-    let bounds = SYNC_BOUNDS_US.into_iter().map(seconds).chain([f64::MAX]);
+    let bounds = SYNC_BOUNDS_US.into_iter().map(seconds).chain([f64::INFINITY]);
     let buckets: Vec<_> = bounds.zip(stats.sync_buckets).collect();
     let mut metric =
         encoder.encode_descriptor("sync_seconds", "Durations of fdatasync", None, MetricType::Histogram)?;

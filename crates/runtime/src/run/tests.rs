@@ -1,7 +1,7 @@
 use std::sync::Mutex;
 
 use drover_backbone::{Shard, Stream};
-use drover_proto::{backbone::v1::Channel, RecordRef};
+use drover_proto::{RecordRef, backbone::v1::Channel};
 
 use super::*;
 use crate::Sources;
@@ -57,7 +57,11 @@ async fn listeners_drain_then_the_log_is_flushed_then_tasks_finish() {
             };
             let task = async move {
                 finish.finish().await;
-                assert_eq!(log.end(Stream::Telemetry, Shard(0)).0, 1, "flushed before tasks are asked to finish");
+                assert_eq!(
+                    log.end(Stream::Telemetry, Shard(0)).0,
+                    1,
+                    "flushed before tasks are asked to finish"
+                );
                 task_story.tell("finished");
                 Ok(())
             };
@@ -84,7 +88,7 @@ async fn a_task_that_fails_stops_the_process_with_its_error() {
     assert_eq!(format!("{error:#}"), "work failed: part test: no more ink");
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn what_does_not_leave_or_finish_is_given_up_at_its_deadline_and_named() {
     let folder = tempfile::tempdir().unwrap();
     let stop = Stop::default();
@@ -93,8 +97,12 @@ async fn what_does_not_leave_or_finish_is_given_up_at_its_deadline_and_named() {
         Ok(vec![Part::new("test").listen("api", never).task("work", std::future::pending())])
     };
     let announce = |_: &Announcement| stop.begin_drain();
-    let error = run(program(&folder, &[]), stop.clone(), build, announce).await.unwrap_err();
-    assert_eq!(error.to_string(), "not finished in 30 s: work");
+    let impatient = [("DROVER_STOP__DRAIN_TIMEOUT_S", "0"), ("DROVER_STOP__FINISH_TIMEOUT_S", "0")];
+    let error = run(program(&folder, &impatient), stop.clone(), build, announce).await.unwrap_err();
+    assert!(
+        error.to_string().starts_with("not finished in 0 s: ") && error.to_string().contains("work"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
