@@ -45,6 +45,8 @@ pub struct Job {
     pub payload: Arc<dyn Fn(usize, u64, &mut Vec<u8>) + Send + Sync>,
     /// A lost connection ends the client without an error; for chaos.
     pub forgive: bool,
+    /// Ends after so many messages a client, even when time is left.
+    pub messages: Option<u64>,
 }
 
 /// What came of it.
@@ -78,7 +80,12 @@ impl Outcome {
 }
 
 /// A quantile of ascending numbers; 0 when there are none.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "an index from a share")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "an index from a share"
+)]
 pub fn quantile(sorted: &[u32], share: f64) -> f64 {
     let index = ((sorted.len() as f64 * share) as usize).min(sorted.len().saturating_sub(1));
     sorted.get(index).copied().map_or(0.0, f64::from)
@@ -191,8 +198,9 @@ impl Client {
     }
 
     async fn publish_flat_out(&mut self, began: Instant) -> anyhow::Result<()> {
-        while began.elapsed() < self.job.duration {
-            while self.in_flight.len() < self.job.window {
+        let most = self.job.messages.unwrap_or(u64::MAX);
+        while self.sent < most && began.elapsed() < self.job.duration {
+            while self.in_flight.len() < self.job.window && self.sent < most {
                 self.add_one();
                 if self.job.qos == 0 && self.output.len() > 8_192 {
                     break;
@@ -246,7 +254,9 @@ impl Client {
     }
 
     async fn write(&mut self) -> anyhow::Result<()> {
-        tokio::time::timeout(SILENCE, self.stream.write_all(&self.output)).await.context("the server reads nothing")??;
+        tokio::time::timeout(SILENCE, self.stream.write_all(&self.output))
+            .await
+            .context("the server reads nothing")??;
         self.output.clear();
         Ok(())
     }

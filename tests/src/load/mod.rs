@@ -4,4 +4,5 @@ pub mod fleet;
 pub mod process;
 pub mod rest;
 pub mod server;
+pub mod tls;
 pub mod wire;

@@ -75,7 +75,13 @@ impl Rest {
     }
 
     async fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
-        let answer = self.client.post(format!("{}{path}", self.base)).bearer_auth(&self.token).json(body).send().await?;
+        let answer = self
+            .client
+            .post(format!("{}{path}", self.base))
+            .bearer_auth(&self.token)
+            .json(body)
+            .send()
+            .await?;
         let status = answer.status();
         let bytes = answer.bytes().await?;
         if !status.is_success() {
@@ -90,7 +96,8 @@ impl Rest {
     /// When either call fails.
     pub async fn register(&self, device: &str) -> anyhow::Result<String> {
         self.post("/v1/devices", &json!({ "id": device })).await?;
-        let credential = self.post(&format!("/v1/devices/{device}/credentials"), &json!({ "type": "token" })).await?;
+        let credential =
+            self.post(&format!("/v1/devices/{device}/credentials"), &json!({ "type": "token" })).await?;
         Ok(credential["secret"].as_str().context("no secret in the answer")?.to_owned())
     }
 

@@ -74,7 +74,8 @@ impl Plan {
     pub async fn start(&self) -> anyhow::Result<Server> {
         let _ = fs::remove_file(self.data_dir.join("addresses.json"));
         let began = Instant::now();
-        let mut server = Server { child: self.spawn()?, data_dir: self.data_dir.clone(), ready_after: Duration::ZERO };
+        let mut server =
+            Server { child: self.spawn()?, data_dir: self.data_dir.clone(), ready_after: Duration::ZERO };
         loop {
             if let Some(status) = server.child.try_wait()? {
                 bail!("drover ended with {status}; see {}", self.data_dir.with_extension("log").display());
@@ -86,7 +87,10 @@ impl Plan {
                 return Ok(server);
             }
             if began.elapsed() > READY_TIMEOUT {
-                bail!("drover is not ready after a minute; see {}", self.data_dir.with_extension("log").display());
+                bail!(
+                    "drover is not ready after a minute; see {}",
+                    self.data_dir.with_extension("log").display()
+                );
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
