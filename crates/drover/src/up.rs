@@ -156,10 +156,15 @@ async fn check_anonymous(layers: &Layers) -> anyhow::Result<()> {
     }
     for (name, key) in PLAIN {
         let address = text(key);
-        if !address.is_empty() && !listeners::resolve(name, address).await?.ip().is_loopback() {
+        if address.is_empty() {
+            continue;
+        }
+        let resolved = listeners::resolve(name, address).await?;
+        if !resolved.ip().is_loopback() {
             bail!(
                 "anonymous clients are allowed on loopback only, but {name} listens on {address}; \
-                 drop --allow-anonymous, or set --listen-{name} 127.0.0.1:1883"
+                 drop --allow-anonymous, or set --listen-{name} 127.0.0.1:{}",
+                resolved.port()
             );
         }
     }

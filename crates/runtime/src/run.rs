@@ -143,7 +143,7 @@ async fn shut_down(env: &Env, serving: &Tasks, deadlines: StopSettings) -> anyho
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::error!("records that nobody was acknowledged are lost: {error}"),
         Err(_) => {
-            tracing::error!("records that nobody was acknowledged are lost: the disk does not take them")
+            tracing::error!("records that nobody was acknowledged are lost: the disk does not take them");
         }
     }
     env.stop.begin_finish();
