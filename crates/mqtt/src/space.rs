@@ -1,15 +1,17 @@
 //! What the clients of one tenant share: the topic tree and the register of sessions. A client has the space of its own tenant and
 //! no way to another's.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use drover_model::{DeviceId, Tenant, TenantId};
-use hashbrown::HashMap;
+use drover_mqtt_codec::QoS;
+use hashbrown::{HashMap, HashSet};
 use parking_lot::{Mutex, RwLock};
 
 use crate::message::{Delivery, Message};
 use crate::metrics::Metrics;
-use crate::router::{Hit, Tree};
+use crate::router::{Hit, Subscriber, Tree};
 use crate::session::{Delivered, Ending, Session};
 
 /// One tenant's topics and sessions.
@@ -136,5 +138,59 @@ impl Spaces {
 
     pub(crate) fn all(&self) -> Vec<Arc<Space>> {
         self.0.read().values().cloned().collect()
+    }
+}
+
+/// A session's place in its space, with its subscriptions; given up when dropped.
+pub(crate) struct Registration {
+    pub(crate) space: Arc<Space>,
+    pub(crate) session: Arc<Session>,
+    /// Filters in the tree, and those of the device's own topics.
+    filters: HashSet<Box<str>>,
+}
+
+impl Registration {
+    pub(crate) fn new(space: Arc<Space>, session: Arc<Session>) -> Self {
+        space.add(&session);
+        Self { space, session, filters: HashSet::new() }
+    }
+
+    /// How many subscriptions there would be with this one.
+    pub(crate) fn count_with(&self, filter: &str) -> usize {
+        self.filters.len() + usize::from(!self.filters.contains(filter))
+    }
+
+    /// Subscribes in the tree.
+    pub(crate) fn subscribe(&mut self, filter: &str, subscriber: Subscriber) {
+        self.space.tree.write().subscribe(filter, subscriber);
+        self.filters.insert(filter.into());
+    }
+
+    /// Subscribes to topics of the device itself.
+    pub(crate) fn subscribe_own(&mut self, filter: &str, qos: QoS, id: Option<NonZeroU32>) {
+        self.session.subscribe_own(filter, qos, id);
+        self.filters.insert(filter.into());
+    }
+
+    /// Answers whether there was such a subscription.
+    pub(crate) fn unsubscribe(&mut self, filter: &str) -> bool {
+        let existed = self.filters.remove(filter);
+        if existed {
+            self.session.unsubscribe_own(filter);
+            self.space.tree.write().unsubscribe(filter, self.session.number);
+        }
+        existed
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        self.space.remove(&self.session);
+        if !self.filters.is_empty() {
+            let mut tree = self.space.tree.write();
+            for filter in self.filters.drain() {
+                tree.unsubscribe(&filter, self.session.number);
+            }
+        }
     }
 }
