@@ -1,1 +1,3 @@
-//! To be written.
+//! Whole-system scenarios, and what benchmarks and chaos runs share.
+
+pub mod load;
