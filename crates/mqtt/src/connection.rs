@@ -121,6 +121,7 @@ pub(crate) async fn run(gateway: Arc<Gateway>, layer: Layer, socket: (TcpStream,
         Box::pin(connection.close(end)).await;
     }
     gateway.metrics.connections.get_or_create(&transport).dec();
+    drop(permits.connection);
 }
 
 impl Connection {

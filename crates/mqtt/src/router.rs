@@ -48,7 +48,7 @@ impl Tree {
         let (levels, beneath) = split(filter);
         let mut node = &mut self.root;
         for level in levels {
-            node = node.children.entry_ref(level).or_default();
+            node = node.child(level);
         }
         let subscribers = if beneath { &mut node.beneath } else { &mut node.here };
         subscribers.insert(subscriber.session.number, subscriber);
@@ -109,6 +109,13 @@ impl Reached<'_> {
 impl Node {
     fn is_empty(&self) -> bool {
         self.children.is_empty() && self.here.is_empty() && self.beneath.is_empty()
+    }
+
+    fn child(&mut self, level: &str) -> &mut Self {
+        if !self.children.contains_key(level) {
+            self.children.insert(level.into(), Self::default());
+        }
+        self.children.get_mut(level).expect("it is there or was put there")
     }
 
     fn remove(&mut self, levels: &mut std::str::Split<'_, char>, beneath: bool, number: u64) {
