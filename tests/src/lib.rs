@@ -1,3 +1,4 @@
-//! Whole-system scenarios (`tests/`), and the tools `tidy`, `chaos` and `bench`. Here: ordinary MQTT clients as a user runs them.
+//! Whole-system scenarios (`tests/`), the tools `tidy`, `chaos` and `bench` (`src/bin/`), and what several of these share.
 
+pub mod load;
 pub mod ordinary_clients;

@@ -1,1 +1,50 @@
-//! To be written.
+//! Understands and keeps what devices sent: reads the log in order, decodes, stores points, events and dead letters, keeps the
+//! ledger, and answers questions about all of it.
+//!
+//! `pipeline` reads and decides when to commit; `batch` turns records into points and rows; `commit` makes them durable with the
+//! offset that they cover; `store` holds the SQL; `service` answers.
+
+mod batch;
+mod commit;
+mod config;
+mod error;
+mod ledger;
+mod metrics;
+mod notify;
+mod pipeline;
+mod service;
+mod store;
+
+use anyhow::Context as _;
+use drover_proto::stream::v1::telemetry_server::TelemetryServer;
+use drover_runtime::{Env, Part};
+use drover_timeseries::StoreOptions;
+
+pub use config::Config;
+
+/// Every setting with its default.
+pub const DEFAULTS: &str = include_str!("../default.toml");
+
+/// Wires the service. Starts nothing, binds nothing: the runtime does both.
+///
+/// # Errors
+/// When the database or the files of the store cannot be opened.
+pub async fn build(config: Config, env: &Env) -> anyhow::Result<Part> {
+    let store = store::Store::open(&env.db).await.context("opening the tables of the stream service")?;
+    let options = StoreOptions { shards: env.log.shards(), ..StoreOptions::default() };
+    let points = drover_timeseries::Store::open(env.db.clone(), env.data_dir.join("points"), options)
+        .await
+        .context("opening the time-series files")?;
+    let ledger = ledger::Ledger::new(env.log.clone(), store.counts().await?);
+    let context = pipeline::Context {
+        config,
+        env: env.clone(),
+        store: store.clone(),
+        points: points.clone(),
+        ledger: ledger.clone(),
+        metrics: metrics::StreamMetrics::register(&env.metrics),
+        health: env.health.part("stream"),
+    };
+    let service = service::Service { store, points, ledger, shards: env.log.shards() };
+    Ok(Part::new("stream").grpc(TelemetryServer::new(service)).task("pipeline", pipeline::run(context)))
+}

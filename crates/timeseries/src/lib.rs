@@ -1,1 +1,30 @@
-//! To be written.
+//! The points of an installation: the newest in memory (`head`), the rest in Parquet files (`write`, `read`, `file`), which
+//! of them count and each device's latest values in the database (`manifest`, `latest`). `flush` moves points from memory to
+//! files; `range` and `aggregate` answer questions. Durability before a flush is the log's business: its offset is committed
+//! together with the flush, and what came after is replayed.
+
+mod aggregate;
+mod damage;
+mod error;
+mod file;
+mod flush;
+mod footers;
+mod head;
+mod latest;
+mod manifest;
+mod range;
+mod read;
+mod sample;
+mod store;
+mod write;
+
+pub use damage::Health;
+pub use error::StoreError;
+pub use flush::Flush;
+pub use head::{DeviceSlot, HeadWriter};
+pub use range::MAX_ANSWER_SAMPLES;
+pub use sample::{Aggregation, RangeAnswer, RangeQuery, Sample};
+pub use store::{LatestPage, MAX_LATEST_DEVICES, Store, StoreOptions, StoreStats};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,229 @@
+//! Turns records into points, rows and counts. Pure but for the head that it fills: no clock, no I/O.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use drover_backbone::{Frame, Offset, sequence};
+use drover_model::{Flags, Timestamp};
+use drover_payload::{Decoded, Limits};
+use drover_proto::RecordView;
+use drover_proto::backbone::v1::{Channel, RefusedCounts};
+use drover_timeseries::HeadWriter;
+use prost::Message as _;
+
+use crate::config::Config;
+use crate::ledger::{ByTenant, Counts};
+use crate::notify::Notify;
+
+/// An event to be written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Event {
+    pub(crate) tenant: String,
+    pub(crate) device: String,
+    pub(crate) seq: i64,
+    pub(crate) received_us: i64,
+    pub(crate) json: String,
+}
+
+/// A record that could not be understood.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct DeadLetter {
+    pub(crate) tenant: String,
+    pub(crate) received_us: i64,
+    pub(crate) seq: i64,
+    pub(crate) device: String,
+    pub(crate) topic: String,
+    pub(crate) reason: String,
+    pub(crate) payload: Bytes,
+}
+
+/// What goes into tables rather than into the head.
+#[derive(Debug, Default)]
+pub(crate) struct Rows {
+    pub(crate) events: Vec<Event>,
+    pub(crate) dead_letters: Vec<DeadLetter>,
+}
+
+impl Rows {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.events.is_empty() && self.dead_letters.is_empty()
+    }
+}
+
+/// What one batch of frames amounted to.
+#[derive(Debug, Default)]
+pub(crate) struct Outcome {
+    pub(crate) rows: Rows,
+    pub(crate) counts: ByTenant,
+    pub(crate) records: u64,
+    pub(crate) points: u64,
+    pub(crate) unreadable: u64,
+    pub(crate) times_replaced: u64,
+}
+
+/// Decodes records; its buffers are used again for each.
+pub(crate) struct Decoder {
+    decoded: Decoded,
+    limits: Limits,
+    max_future: Duration,
+    notify: Notify,
+}
+
+impl Decoder {
+    pub(crate) fn new(config: &Config, notify: Notify) -> Self {
+        Self {
+            decoded: Decoded::default(),
+            limits: Limits { max_points: config.max_points_per_message, ..Limits::default() },
+            max_future: Duration::from_secs(config.max_future_s),
+            notify,
+        }
+    }
+
+    /// Applies frames in their order. Live listeners hear of them unless they are `replayed`.
+    pub(crate) fn apply(
+        &mut self,
+        head: &mut HeadWriter<'_>,
+        frames: &[(Offset, Frame)],
+        replayed: bool,
+    ) -> Outcome {
+        let mut outcome = Outcome::default();
+        for (offset, frame) in frames {
+            for (index, record) in frame.records().enumerate() {
+                outcome.records += 1;
+                match record {
+                    Ok(record) => {
+                        self.record(head, &record, sequence(*offset, index), replayed, &mut outcome)
+                    }
+                    Err(error) => {
+                        outcome.unreadable += 1;
+                        tracing::error!(
+                            frame.offset = offset.0,
+                            record.index = index,
+                            "a record of the log is unreadable: {error}"
+                        );
+                    }
+                }
+            }
+        }
+        outcome
+    }
+
+    fn record(
+        &mut self,
+        head: &mut HeadWriter<'_>,
+        record: &RecordView<'_>,
+        seq: u64,
+        replayed: bool,
+        outcome: &mut Outcome,
+    ) {
+        let understood = match record.channel {
+            Channel::Telemetry => self.telemetry(head, record, seq, outcome),
+            Channel::Event => self.event(record, seq, outcome),
+            Channel::Refused => return refused(record, outcome),
+            Channel::Unspecified => Err("the channel of this record is not known to this version".to_owned()),
+        };
+        let counts = tenant_counts(&mut outcome.counts, record.tenant);
+        match understood {
+            Ok(()) => {
+                counts.stored += 1;
+                if !replayed {
+                    self.tell(record);
+                }
+            }
+            Err(reason) => {
+                counts.dead_lettered += 1;
+                outcome.rows.dead_letters.push(dead_letter(record, seq, reason));
+            }
+        }
+    }
+
+    fn telemetry(
+        &mut self,
+        head: &mut HeadWriter<'_>,
+        record: &RecordView<'_>,
+        seq: u64,
+        outcome: &mut Outcome,
+    ) -> Result<(), String> {
+        let received = Timestamp::from_micros(record.received_us);
+        drover_payload::decode(
+            record.content_type,
+            record.payload,
+            received,
+            &self.limits,
+            &mut self.decoded,
+        )
+        .map_err(|error| error.to_string())?;
+        let latest = received.plus(self.max_future);
+        let device = head.device(record.tenant, record.device);
+        for point in self.decoded.points() {
+            outcome.points += 1;
+            match point.ts {
+                Some(ts) if ts > latest => {
+                    outcome.times_replaced += 1;
+                    head.push(device, point.key, received, point.value, seq, Flags::TIME_REPLACED);
+                }
+                ts => head.push(device, point.key, ts.unwrap_or(received), point.value, seq, Flags::NONE),
+            }
+        }
+        Ok(())
+    }
+
+    fn event(&self, record: &RecordView<'_>, seq: u64, outcome: &mut Outcome) -> Result<(), String> {
+        drover_payload::check_event(record.payload, &self.limits).map_err(|error| error.to_string())?;
+        let json = std::str::from_utf8(record.payload).map_err(|error| error.to_string())?;
+        outcome.rows.events.push(Event {
+            tenant: record.tenant.to_owned(),
+            device: record.device.to_owned(),
+            seq: seq.cast_signed(),
+            received_us: record.received_us,
+            json: json.to_owned(),
+        });
+        Ok(())
+    }
+
+    fn tell(&self, record: &RecordView<'_>) {
+        let received = Timestamp::from_micros(record.received_us);
+        match record.channel {
+            Channel::Telemetry => self.notify.telemetry(record, &self.decoded, received),
+            Channel::Event => {
+                self.notify.event(record, std::str::from_utf8(record.payload).unwrap_or_default(), received);
+            }
+            Channel::Refused | Channel::Unspecified => {}
+        }
+    }
+}
+
+fn dead_letter(record: &RecordView<'_>, seq: u64, reason: String) -> DeadLetter {
+    let topic = match record.channel {
+        _ if !record.topic.is_empty() => record.topic,
+        Channel::Event => drover_model::Channel::Event.topic(),
+        Channel::Telemetry | Channel::Refused | Channel::Unspecified => {
+            drover_model::Channel::Telemetry.topic()
+        }
+    };
+    DeadLetter {
+        tenant: record.tenant.to_owned(),
+        received_us: record.received_us,
+        seq: seq.cast_signed(),
+        device: record.device.to_owned(),
+        topic: topic.to_owned(),
+        reason,
+        payload: Bytes::copy_from_slice(record.payload),
+    }
+}
+
+fn refused(record: &RecordView<'_>, outcome: &mut Outcome) {
+    let Ok(refused) = RefusedCounts::decode(record.payload) else {
+        outcome.unreadable += 1;
+        return;
+    };
+    let counts = Counts { refused: refused.by_reason.into_iter().collect(), ..Counts::default() };
+    tenant_counts(&mut outcome.counts, record.tenant).add(&counts);
+}
+
+fn tenant_counts<'a>(counts: &'a mut ByTenant, tenant: &str) -> &'a mut Counts {
+    if !counts.contains_key(tenant) {
+        counts.insert(tenant.into(), Counts::default());
+    }
+    counts.get_mut(tenant).expect("inserted above")
+}

@@ -1,0 +1,91 @@
+//! The balance of each tenant, in records: accepted = stored + dead-lettered + pending.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use drover_backbone::Log;
+
+/// What one batch, or one commit, adds to a tenant's balance.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub(crate) stored: u64,
+    pub(crate) dead_lettered: u64,
+    pub(crate) refused: BTreeMap<String, u64>,
+}
+
+impl Counts {
+    fn processed(&self) -> u64 {
+        self.stored + self.dead_lettered
+    }
+
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.stored += other.stored;
+        self.dead_lettered += other.dead_lettered;
+        for (reason, count) in &other.refused {
+            *self.refused.entry(reason.clone()).or_default() += count;
+        }
+    }
+}
+
+/// Counts by tenant.
+pub(crate) type ByTenant = HashMap<Box<str>, Counts>;
+
+/// Adds all of `more` to `sums`.
+pub(crate) fn add_all(sums: &mut ByTenant, more: &ByTenant) {
+    for (tenant, counts) in more {
+        sums.entry(tenant.clone()).or_default().add(counts);
+    }
+}
+
+/// The balance as it is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Balance {
+    pub(crate) accepted: u64,
+    pub(crate) pending: u64,
+    pub(crate) counts: Counts,
+}
+
+#[derive(Debug, Default)]
+struct Entry {
+    counts: Counts,
+    /// Records that were in the log before this process opened it.
+    recovered: u64,
+}
+
+/// The balances of all tenants; cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Ledger {
+    log: Log,
+    entries: Arc<Mutex<HashMap<Box<str>, Entry>>>,
+}
+
+impl Ledger {
+    /// Starts from what the database covers.
+    pub(crate) fn new(log: Log, covered: ByTenant) -> Self {
+        let entry = |counts: Counts| Entry { recovered: counts.processed(), counts };
+        let entries = covered.into_iter().map(|(tenant, counts)| (tenant, entry(counts))).collect();
+        Self { log, entries: Arc::new(Mutex::new(entries)) }
+    }
+
+    /// Adds what was applied. `replayed` records lay in the log when this process opened it; the log counts the others itself.
+    pub(crate) fn add(&self, batch: &ByTenant, replayed: bool) {
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        for (tenant, counts) in batch {
+            let entry = entries.entry(tenant.clone()).or_default();
+            entry.counts.add(counts);
+            if replayed {
+                entry.recovered += counts.processed();
+            }
+        }
+    }
+
+    /// One tenant's balance. Accepted is taken after the counts, so pending is never negative.
+    pub(crate) fn balance(&self, tenant: &str) -> Balance {
+        let (counts, recovered) = {
+            let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+            entries.get(tenant).map(|entry| (entry.counts.clone(), entry.recovered)).unwrap_or_default()
+        };
+        let accepted = recovered + self.log.appended(tenant);
+        Balance { accepted, pending: accepted.saturating_sub(counts.processed()), counts }
+    }
+}

@@ -1,0 +1,69 @@
+//! Tells live listeners what came in, and devices what was refused. Nothing here is durable.
+
+use drover_backbone::{Live, token};
+use drover_model::{Timestamp, ValueRef, topic};
+use drover_payload::Decoded;
+use drover_proto::RecordView;
+use serde_json::{Map, Value, json};
+
+/// Publishes to `Live`, and formats only when somebody listens.
+#[derive(Clone)]
+pub(crate) struct Notify {
+    live: Live,
+}
+
+impl Notify {
+    pub(crate) fn new(live: Live) -> Self {
+        Self { live }
+    }
+
+    /// A record's points, one message for each time in it.
+    pub(crate) fn telemetry(&self, record: &RecordView<'_>, decoded: &Decoded, received: Timestamp) {
+        let subject = subject("telemetry", record);
+        if !self.live.has_subscribers(&subject) {
+            return;
+        }
+        let mut rest = decoded.points().peekable();
+        while let Some(first) = rest.next() {
+            let mut values = Map::new();
+            values.insert(first.key.to_owned(), json_value(first.value));
+            while let Some(point) = rest.next_if(|point| point.ts == first.ts) {
+                values.insert(point.key.to_owned(), json_value(point.value));
+            }
+            let ts = first.ts.unwrap_or(received).as_millis();
+            let message = json!({ "device": record.device, "ts": ts, "values": values });
+            self.live.publish(&subject, message.to_string().into());
+        }
+    }
+
+    /// A device's event.
+    pub(crate) fn event(&self, record: &RecordView<'_>, json: &str, received: Timestamp) {
+        let subject = subject("event", record);
+        if self.live.has_subscribers(&subject) {
+            let event: Value = serde_json::from_str(json).unwrap_or_default();
+            let message = json!({ "device": record.device, "ts": received.as_millis(), "event": event });
+            self.live.publish(&subject, message.to_string().into());
+        }
+    }
+
+    /// Tells a device why a message of it was dead-lettered.
+    pub(crate) fn refusal(&self, tenant: &str, device: &str, topic: &str, reason: &str) {
+        let subject = format!("downlink.{}.{}", token(tenant), token(device));
+        let mut payload = Vec::from(topic::ERRORS);
+        payload.push(0);
+        payload.extend_from_slice(json!({ "topic": topic, "reason": reason }).to_string().as_bytes());
+        self.live.publish(&subject, payload.into());
+    }
+}
+
+fn subject(first: &str, record: &RecordView<'_>) -> String {
+    format!("{first}.{}.{}", token(record.tenant), token(record.device))
+}
+
+fn json_value(value: ValueRef<'_>) -> Value {
+    match value {
+        ValueRef::Number(number) => json!(number),
+        ValueRef::Bool(truth) => json!(truth),
+        ValueRef::Text(text) => json!(text),
+    }
+}

@@ -1,0 +1,231 @@
+//! The gRPC service: each method decodes, calls, encodes.
+
+use std::time::Duration;
+
+use drover_backbone::{partition_of, shard_of};
+use drover_model::{DeviceId, TelemetryKey, Tenant, Timestamp, Value};
+use drover_proto::stream::v1::telemetry_server::Telemetry;
+use drover_proto::stream::v1::{self as proto, value::Kind as ProtoValue};
+use drover_timeseries::{Aggregation, RangeQuery, Sample};
+use tonic::{Request, Response, Status};
+
+use crate::error::Error;
+use crate::ledger::Ledger;
+use crate::store::Store;
+
+/// Samples a key when the caller does not say, and at the most.
+const DEFAULT_LIMIT: usize = 10_000;
+const MAX_LIMIT: usize = 1_000_000;
+
+pub(crate) struct Service {
+    pub(crate) store: Store,
+    pub(crate) points: drover_timeseries::Store,
+    pub(crate) ledger: Ledger,
+    pub(crate) shards: u16,
+}
+
+impl Service {
+    fn shard(&self, tenant: &Tenant, device: &DeviceId) -> u16 {
+        shard_of(partition_of(tenant.as_str(), device.as_str()), self.shards).0
+    }
+}
+
+#[tonic::async_trait]
+impl Telemetry for Service {
+    async fn range(
+        &self,
+        request: Request<proto::RangeRequest>,
+    ) -> Result<Response<proto::RangeResponse>, Status> {
+        let tenant = drover_rpc::tenant(&request)?;
+        let request = request.into_inner();
+        let device = DeviceId::parse(&request.device).map_err(Error::from)?;
+        let query = range_query(&request)?;
+        let answer = self
+            .points
+            .range(self.shard(&tenant, &device), &tenant, &device, &query)
+            .await
+            .map_err(Error::from)?;
+        let series = answer.series.into_iter().map(|(key, samples)| proto::Series {
+            key: key.to_string(),
+            samples: samples.into_iter().map(sample).collect(),
+        });
+        Ok(Response::new(proto::RangeResponse { series: series.collect(), incomplete: answer.incomplete }))
+    }
+
+    async fn latest(
+        &self,
+        request: Request<proto::LatestRequest>,
+    ) -> Result<Response<proto::LatestResponse>, Status> {
+        let tenant = drover_rpc::tenant(&request)?;
+        let device = DeviceId::parse(&request.get_ref().device).map_err(Error::from)?;
+        let latest =
+            self.points.latest(self.shard(&tenant, &device), &tenant, &device).await.map_err(Error::from)?;
+        Ok(Response::new(proto::LatestResponse { values: latest_values(latest) }))
+    }
+
+    async fn list_latest(
+        &self,
+        request: Request<proto::ListLatestRequest>,
+    ) -> Result<Response<proto::ListLatestResponse>, Status> {
+        let tenant = drover_rpc::tenant(&request)?;
+        let request = request.into_inner();
+        let limit = page_size(request.page_size, 10_000)?;
+        let after = (!request.page_token.is_empty()).then_some(request.page_token.as_str());
+        let page = self.points.list_latest(&tenant, after, limit as usize).await.map_err(Error::from)?;
+        let next = if page.len() == limit as usize {
+            page.last().map(|(device, _)| device.to_string())
+        } else {
+            None
+        };
+        let devices = page.into_iter().map(|(device, values)| proto::DeviceLatest {
+            device: device.to_string(),
+            values: latest_values(values),
+        });
+        Ok(Response::new(proto::ListLatestResponse {
+            devices: devices.collect(),
+            next_page_token: next.unwrap_or_default(),
+        }))
+    }
+
+    async fn list_events(
+        &self,
+        request: Request<proto::ListEventsRequest>,
+    ) -> Result<Response<proto::ListEventsResponse>, Status> {
+        let tenant = drover_rpc::tenant(&request)?;
+        let request = request.into_inner();
+        let device = DeviceId::parse(&request.device).map_err(Error::from)?;
+        let limit = page_size(request.page_size, 1_000)?;
+        let before = match request.page_token.as_str() {
+            "" => i64::MAX,
+            token => token.parse().map_err(|_| wrong_token())?,
+        };
+        let rows = self.store.events(&tenant, &device, before, limit).await?;
+        let next =
+            if rows.len() == limit as usize { rows.last().map(|row| row.seq.to_string()) } else { None };
+        Ok(Response::new(proto::ListEventsResponse {
+            events: rows
+                .into_iter()
+                .map(|row| proto::Event { ts_us: row.received_us, json: row.json })
+                .collect(),
+            next_page_token: next.unwrap_or_default(),
+        }))
+    }
+
+    async fn list_dead_letters(
+        &self,
+        request: Request<proto::ListDeadLettersRequest>,
+    ) -> Result<Response<proto::ListDeadLettersResponse>, Status> {
+        let tenant = drover_rpc::tenant(&request)?;
+        let request = request.into_inner();
+        let limit = page_size(request.page_size, 1_000)?;
+        let before = match request.page_token.as_str() {
+            "" => (i64::MAX, i64::MAX),
+            token => dead_letter_position(token).ok_or_else(wrong_token)?,
+        };
+        let rows = self.store.dead_letters(&tenant, before, limit).await?;
+        let position = |last: &crate::batch::DeadLetter| format!("{}.{}", last.received_us, last.seq);
+        let next = if rows.len() == limit as usize { rows.last().map(position) } else { None };
+        let letters = rows.into_iter().map(|row| proto::DeadLetter {
+            device: row.device,
+            topic: row.topic,
+            received_us: row.received_us,
+            reason: row.reason,
+            payload: row.payload.into(),
+        });
+        Ok(Response::new(proto::ListDeadLettersResponse {
+            dead_letters: letters.collect(),
+            next_page_token: next.unwrap_or_default(),
+        }))
+    }
+
+    async fn get_ledger(
+        &self,
+        request: Request<proto::GetLedgerRequest>,
+    ) -> Result<Response<proto::GetLedgerResponse>, Status> {
+        let tenant = drover_rpc::tenant(&request)?;
+        let balance = self.ledger.balance(tenant.as_str());
+        Ok(Response::new(proto::GetLedgerResponse {
+            accepted: balance.accepted,
+            stored: balance.counts.stored,
+            dead_lettered: balance.counts.dead_lettered,
+            pending: balance.pending,
+            refused: balance.counts.refused.into_iter().collect(),
+        }))
+    }
+}
+
+fn range_query(request: &proto::RangeRequest) -> Result<RangeQuery, Error> {
+    let keys = request.keys.iter().map(|key| TelemetryKey::parse(key)).collect::<Result<_, _>>()?;
+    let interval = match u64::try_from(request.interval_us) {
+        Ok(0) => None,
+        Ok(micros) => Some(Duration::from_micros(micros)),
+        Err(_) => return Err(field("interval", "is negative")),
+    };
+    let limit = match request.limit as usize {
+        0 => DEFAULT_LIMIT,
+        limit if limit <= MAX_LIMIT => limit,
+        _ => return Err(field("limit", "is above 1000000; ask for less, or for an interval")),
+    };
+    let aggregation = match request.aggregation() {
+        proto::Aggregation::Unspecified => None,
+        proto::Aggregation::Avg => Some(Aggregation::Avg),
+        proto::Aggregation::Min => Some(Aggregation::Min),
+        proto::Aggregation::Max => Some(Aggregation::Max),
+        proto::Aggregation::Sum => Some(Aggregation::Sum),
+        proto::Aggregation::Count => Some(Aggregation::Count),
+        proto::Aggregation::Last => Some(Aggregation::Last),
+    };
+    if aggregation.is_some() && interval.is_none() {
+        return Err(field("interval", "is needed with agg, for instance 5m"));
+    }
+    Ok(RangeQuery {
+        keys,
+        from: Timestamp::from_micros(request.from_us),
+        to: Timestamp::from_micros(request.to_us),
+        interval,
+        aggregation,
+        limit,
+    })
+}
+
+fn field(field: &'static str, reason: &str) -> Error {
+    Error::Field { field, reason: reason.to_owned() }
+}
+
+fn wrong_token() -> Error {
+    field("page_token", "is not one that this list gave; leave it out to begin again")
+}
+
+fn page_size(asked: u32, most: u32) -> Result<u32, Error> {
+    match asked {
+        0 => Ok(100),
+        size if size <= most => Ok(size),
+        _ => Err(field("page_size", &format!("is above {most}"))),
+    }
+}
+
+fn dead_letter_position(token: &str) -> Option<(i64, i64)> {
+    let (received, seq) = token.split_once('.')?;
+    Some((received.parse().ok()?, seq.parse().ok()?))
+}
+
+fn latest_values(latest: impl IntoIterator<Item = (TelemetryKey, Sample)>) -> Vec<proto::LatestValue> {
+    let value = |(key, value): (TelemetryKey, Sample)| proto::LatestValue {
+        key: key.to_string(),
+        sample: Some(sample(value)),
+    };
+    latest.into_iter().map(value).collect()
+}
+
+fn sample(sample: Sample) -> proto::Sample {
+    let kind = match sample.value {
+        Value::Number(number) => ProtoValue::Number(number),
+        Value::Bool(truth) => ProtoValue::Truth(truth),
+        Value::Text(text) => ProtoValue::Text(text.into()),
+    };
+    proto::Sample {
+        ts_us: sample.ts.as_micros(),
+        value: Some(proto::Value { kind: Some(kind) }),
+        flags: u32::from(sample.flags.0),
+    }
+}

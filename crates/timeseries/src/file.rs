@@ -1,0 +1,88 @@
+//! The format of point files, shared by writer and reader.
+//!
+//! A file holds one flush of one shard, sorted by tenant, device, key, time and place in the log. A row group has rows of
+//! one tenant only; which ones stands in the manifest, and in the file under [`TENANTS`] in case the manifest is lost.
+
+use std::sync::{Arc, LazyLock};
+
+use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
+
+use crate::sample::Stored;
+
+/// Metadata entry of a file: lines of `tenant first_row_group row_groups`.
+pub(crate) const TENANTS: &str = "drover.tenants";
+
+/// Bit of the `flags` column beside those of `model::Flags`: the value is a boolean.
+pub(crate) const BOOLEAN: i32 = 1 << 8;
+
+// Positions of the columns.
+pub(crate) const DEVICE: usize = 0;
+pub(crate) const KEY: usize = 1;
+pub(crate) const TS: usize = 2;
+pub(crate) const VALUE: usize = 3;
+pub(crate) const TEXT: usize = 4;
+pub(crate) const SEQ: usize = 5;
+pub(crate) const FLAGS: usize = 6;
+
+static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
+    let name = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
+    Arc::new(Schema::new(vec![
+        Field::new("device", name.clone(), false),
+        Field::new("key", name, false),
+        Field::new("ts", DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())), false),
+        Field::new("value", DataType::Float64, true),
+        Field::new("text", DataType::Utf8, true),
+        Field::new("seq", DataType::Int64, false),
+        Field::new("flags", DataType::Int32, false),
+    ]))
+});
+
+/// The columns.
+pub(crate) fn schema() -> SchemaRef {
+    Arc::clone(&SCHEMA)
+}
+
+/// The part of a file that belongs to one tenant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Part {
+    pub(crate) file: Arc<str>,
+    pub(crate) first_row_group: usize,
+    pub(crate) row_groups: usize,
+    pub(crate) min_ts: i64,
+    pub(crate) max_ts: i64,
+    pub(crate) min_device: Box<str>,
+    pub(crate) max_device: Box<str>,
+    pub(crate) points: u64,
+    pub(crate) size_bytes: u64,
+}
+
+/// Which rows of a part a query needs.
+#[derive(Debug, Clone)]
+pub(crate) struct Wanted {
+    pub(crate) device: Box<str>,
+    /// Sorted; empty means all.
+    pub(crate) keys: Vec<Box<str>>,
+    pub(crate) from: i64,
+    pub(crate) to: i64,
+}
+
+impl Wanted {
+    pub(crate) fn key(&self, key: &str) -> bool {
+        self.keys.is_empty() || self.keys.binary_search_by(|wanted| (**wanted).cmp(key)).is_ok()
+    }
+
+    pub(crate) fn time(&self, ts: i64) -> bool {
+        self.from <= ts && ts < self.to
+    }
+
+    /// Whether a part can have such rows.
+    pub(crate) fn meets(&self, part: &Part) -> bool {
+        part.min_ts < self.to
+            && self.from <= part.max_ts
+            && *part.min_device <= *self.device
+            && *self.device <= *part.max_device
+    }
+}
+
+/// Takes rows as they are found; false means that it wants no more.
+pub(crate) type Sink<'a> = dyn FnMut(&str, Stored) -> bool + 'a;

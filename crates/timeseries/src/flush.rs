@@ -1,0 +1,139 @@
+//! Moves the head of a shard into a file, in three steps, so that the caller's offset goes into the same transaction:
+//! write the file, record it in a transaction, publish it after the commit.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use sqlx::SqliteConnection;
+use tokio::sync::OwnedMutexGuard;
+
+use crate::head::Head;
+use crate::store::{Inner, Parts};
+use crate::write::write_file;
+use crate::{StoreError, latest, manifest};
+
+/// Ending of a point file.
+pub(crate) const ENDING: &str = "parquet";
+
+/// The number in the name of a file.
+pub(crate) fn number_of(file: &str) -> Option<u64> {
+    file.split_once('.')?.0.rsplit('-').next()?.parse().ok()
+}
+
+/// A flush under way. [`Flush::record`] it in a transaction, commit that, then [`Flush::publish`]. Dropped before, the
+/// points stay in memory for the next flush.
+pub struct Flush {
+    inner: Arc<Inner>,
+    shard: u16,
+    head: Arc<Head>,
+    parts: Parts,
+    recorded: AtomicBool,
+    published: bool,
+    /// Keeps other flushes of the shard out.
+    doubt: OwnedMutexGuard<Option<Parts>>,
+}
+
+impl Flush {
+    pub(crate) async fn begin(inner: &Arc<Inner>, shard: u16) -> Result<Option<Self>, StoreError> {
+        let mut doubt = Arc::clone(&inner.shard(shard).flushing).lock_owned().await;
+        settle_doubt(inner, shard, &mut doubt).await?;
+        let Some(head) = freeze(inner, shard) else { return Ok(None) };
+        let number = inner.next_file.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{shard:05}-{number:012}.{ENDING}");
+        let (dir, source) = (inner.dir.clone(), Arc::clone(&head));
+        let written = tokio::task::spawn_blocking(move || write_file(&dir, &name, &source)).await;
+        let parts = written.map_err(|_| StoreError::Stopped)??;
+        let (inner, recorded) = (Arc::clone(inner), AtomicBool::new(false));
+        Ok(Some(Self { inner, shard, head, parts, recorded, published: false, doubt }))
+    }
+
+    /// How many points it moves.
+    pub fn points(&self) -> usize {
+        self.head.points()
+    }
+
+    /// Writes manifest and latest values. The caller commits.
+    ///
+    /// # Errors
+    /// When the database refuses; then roll back and drop this.
+    pub async fn record(&self, db: &mut SqliteConnection) -> Result<(), StoreError> {
+        self.recorded.store(true, Ordering::Relaxed);
+        for (tenant, part) in &self.parts {
+            manifest::add(db, tenant, self.shard.into(), part).await?;
+        }
+        latest::update(db, &self.head).await
+    }
+
+    /// Lets queries read the file in the place of memory. Only after the commit.
+    pub fn publish(mut self) {
+        let parts = std::mem::take(&mut self.parts);
+        let emptied = self.inner.shard(self.shard).state.write().publish(parts);
+        drop(emptied);
+        self.published = true;
+    }
+}
+
+impl Drop for Flush {
+    fn drop(&mut self) {
+        if self.published {
+            return;
+        }
+        let parts = std::mem::take(&mut self.parts);
+        if *self.recorded.get_mut() {
+            // Whether the transaction was committed is not known here; the next flush asks the manifest.
+            *self.doubt = Some(parts);
+        } else {
+            remove(&self.inner.dir, &parts);
+        }
+    }
+}
+
+impl std::fmt::Debug for Flush {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Flush")
+            .field("shard", &self.shard)
+            .field("points", &self.points())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Takes the live head, together with one that an earlier flush could not move.
+fn freeze(inner: &Inner, shard: u16) -> Option<Arc<Head>> {
+    let mut state = inner.shard(shard).state.write();
+    let live = std::mem::take(&mut state.live);
+    let head = match state.frozen.take() {
+        None if live.points() == 0 => return None,
+        None => Arc::new(live),
+        Some(frozen) => {
+            let mut both = Arc::unwrap_or_clone(frozen);
+            both.absorb(&live);
+            Arc::new(both)
+        }
+    };
+    state.frozen = Some(Arc::clone(&head));
+    Some(head)
+}
+
+/// Finds out whether the transaction of a dropped flush was committed after all. The write transaction waits for it to end.
+async fn settle_doubt(inner: &Inner, shard: u16, doubt: &mut Option<Parts>) -> Result<(), StoreError> {
+    let Some((_, part)) = doubt.as_ref().and_then(|parts| parts.first()) else { return Ok(()) };
+    let mut tx = inner.db.begin().await?;
+    let committed = manifest::knows(&mut tx, &part.file).await?;
+    drop(tx);
+    let parts = doubt.take().unwrap_or_default();
+    if committed {
+        let emptied = inner.shard(shard).state.write().publish(parts);
+        drop(emptied);
+    } else {
+        remove(&inner.dir, &parts);
+    }
+    Ok(())
+}
+
+fn remove(dir: &Path, parts: &Parts) {
+    let Some((_, part)) = parts.first() else { return };
+    if let Err(error) = std::fs::remove_file(dir.join(&*part.file)) {
+        tracing::warn!(file = &*part.file, %error, "could not remove a file that is not needed; the next start will");
+    }
+}

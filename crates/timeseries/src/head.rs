@@ -1,0 +1,303 @@
+//! The newest points of one shard, in memory: for each device one run of rows in order of arrival.
+//! Nothing here waits, locks or touches a file.
+
+mod order;
+
+use drover_model::{Flags, Timestamp, Value, ValueRef};
+use hashbrown::HashMap;
+
+use crate::sample::Stored;
+
+pub(crate) use order::Sorter;
+
+/// Up to here the keys of a device are searched one by one, beyond through a map.
+const SCANNED_SERIES: usize = 16;
+
+/// What a row's bits are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Form {
+    Number,
+    Bool,
+    /// The bits are a position in [`Head::texts`].
+    Text,
+}
+
+/// One point.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Row {
+    pub(crate) ts: i64,
+    pub(crate) seq: u64,
+    pub(crate) bits: u64,
+    /// Position in [`Head::keys`].
+    pub(crate) key: u32,
+    pub(crate) form: Form,
+    pub(crate) flags: Flags,
+}
+
+/// What is known of one key of one device.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Series {
+    pub(crate) key: u32,
+    /// Position of its newest row.
+    newest: u32,
+    pub(crate) rows: u32,
+}
+
+#[derive(Debug, Clone, Default)]
+pub(crate) struct DeviceHead {
+    pub(crate) rows: Vec<Row>,
+    pub(crate) series: Vec<Series>,
+    /// The series that the next point is likely of: messages repeat their keys in the same order.
+    likely: usize,
+    by_key: Option<Box<HashMap<u32, u32>>>,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct TenantHead {
+    pub(crate) name: Box<str>,
+    devices: HashMap<Box<str>, u32>,
+}
+
+/// The points of a shard that no file holds yet.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Head {
+    tenants: Vec<TenantHead>,
+    tenant_numbers: HashMap<Box<str>, usize>,
+    devices: Vec<DeviceHead>,
+    keys: Vec<Box<str>>,
+    key_numbers: HashMap<Box<str>, u32>,
+    texts: Vec<Box<str>>,
+    points: usize,
+    bytes: usize,
+}
+
+/// A device of a head; valid within one [`HeadWriter`].
+#[derive(Debug, Clone, Copy)]
+pub struct DeviceSlot(u32);
+
+/// Write access to the head of a shard.
+#[derive(Debug)]
+pub struct HeadWriter<'a> {
+    head: &'a mut Head,
+    tenant: usize,
+}
+
+impl<'a> HeadWriter<'a> {
+    pub(crate) fn new(head: &'a mut Head) -> Self {
+        Self { head, tenant: 0 }
+    }
+
+    /// The slot of a device. The names have been checked: they are ids.
+    pub fn device(&mut self, tenant: &str, device: &str) -> DeviceSlot {
+        if self.head.tenants.get(self.tenant).is_none_or(|last| *last.name != *tenant) {
+            self.tenant = self.head.tenant(tenant);
+        }
+        DeviceSlot(self.head.device(self.tenant, device))
+    }
+
+    /// Adds a point. For the same device, key and time the higher `seq` is shown; of equal ones the later call.
+    #[expect(clippy::too_many_arguments, reason = "a struct would be built and taken apart at every point")]
+    pub fn push(
+        &mut self,
+        device: DeviceSlot,
+        key: &str,
+        ts: Timestamp,
+        value: ValueRef<'_>,
+        seq: u64,
+        flags: Flags,
+    ) {
+        let (form, bits) = match value {
+            ValueRef::Number(number) => (Form::Number, number.to_bits()),
+            ValueRef::Bool(truth) => (Form::Bool, f64::from(u8::from(truth)).to_bits()),
+            ValueRef::Text(text) => (Form::Text, self.head.text(text.into())),
+        };
+        let row = Row { ts: ts.as_micros(), seq, bits, key: 0, form, flags };
+        self.head.push(device.0, key, row);
+    }
+}
+
+impl Head {
+    pub(crate) fn points(&self) -> usize {
+        self.points
+    }
+
+    /// Memory in use, about.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(crate) fn tenants(&self) -> &[TenantHead] {
+        &self.tenants
+    }
+
+    pub(crate) fn find(&self, tenant: &str, device: &str) -> Option<&DeviceHead> {
+        let slot = self.tenant_named(tenant)?.devices.get(device)?;
+        Some(self.at(*slot))
+    }
+
+    pub(crate) fn tenant_named(&self, tenant: &str) -> Option<&TenantHead> {
+        self.tenants.get(*self.tenant_numbers.get(tenant)?)
+    }
+
+    /// The devices of a tenant, in no order.
+    pub(crate) fn devices<'a>(
+        &'a self,
+        tenant: &'a TenantHead,
+    ) -> impl Iterator<Item = (&'a str, &'a DeviceHead)> {
+        tenant.devices.iter().map(|(name, slot)| (&**name, self.at(*slot)))
+    }
+
+    pub(crate) fn key(&self, row: &Row) -> &str {
+        self.key_named(row.key)
+    }
+
+    pub(crate) fn key_named(&self, key: u32) -> &str {
+        self.keys.get(key as usize).expect("a row's key is in the head's list of keys")
+    }
+
+    pub(crate) fn key_number(&self, key: &str) -> Option<u32> {
+        self.key_numbers.get(key).copied()
+    }
+
+    pub(crate) fn key_count(&self) -> usize {
+        self.keys.len()
+    }
+
+    pub(crate) fn stored(&self, row: &Row) -> Stored {
+        let value = match row.form {
+            Form::Number => Value::Number(f64::from_bits(row.bits)),
+            Form::Bool => Value::Bool(f64::from_bits(row.bits) != 0.0),
+            Form::Text => Value::Text(self.text_of(row).into()),
+        };
+        Stored { ts: row.ts, seq: row.seq, value, flags: row.flags }
+    }
+
+    pub(crate) fn text_of(&self, row: &Row) -> &str {
+        let position = usize::try_from(row.bits).expect("a text's position fits into memory");
+        self.texts.get(position).expect("a text row's bits are in the head's list of texts")
+    }
+
+    /// The newest row of every key of a device.
+    pub(crate) fn newest<'a>(device: &'a DeviceHead) -> impl Iterator<Item = &'a Row> {
+        device.series.iter().filter_map(|series| device.rows.get(series.newest as usize))
+    }
+
+    /// Takes every point of `other`, as if it had arrived after those here.
+    pub(crate) fn absorb(&mut self, other: &Self) {
+        for tenant in &other.tenants {
+            let number = self.tenant(&tenant.name);
+            for (name, device) in other.devices(tenant) {
+                let slot = self.device(number, name);
+                for row in &device.rows {
+                    let bits = match row.form {
+                        Form::Text => self.text(other.text_of(row).into()),
+                        Form::Number | Form::Bool => row.bits,
+                    };
+                    self.push(slot, other.key(row), Row { bits, ..*row });
+                }
+            }
+        }
+    }
+
+    fn at(&self, slot: u32) -> &DeviceHead {
+        self.devices.get(slot as usize).expect("a slot is given out for a device of the head")
+    }
+
+    fn tenant(&mut self, name: &str) -> usize {
+        if let Some(number) = self.tenant_numbers.get(name) {
+            return *number;
+        }
+        let number = self.tenants.len();
+        self.bytes += size_of::<TenantHead>() + size_of::<(Box<str>, usize)>() + 2 * name.len();
+        self.tenants.push(TenantHead { name: name.into(), devices: HashMap::new() });
+        self.tenant_numbers.insert(name.into(), number);
+        number
+    }
+
+    fn device(&mut self, tenant: usize, name: &str) -> u32 {
+        let tenant =
+            self.tenants.get_mut(tenant).expect("a tenant's number is given out for a tenant of the head");
+        if let Some(slot) = tenant.devices.get(name) {
+            return *slot;
+        }
+        let slot = u32::try_from(self.devices.len()).expect("a head has fewer than 2^32 devices");
+        tenant.devices.insert(name.into(), slot);
+        self.devices.push(DeviceHead::default());
+        self.bytes += size_of::<DeviceHead>() + size_of::<(Box<str>, u32)>() + name.len();
+        slot
+    }
+
+    fn text(&mut self, text: Box<str>) -> u64 {
+        self.bytes += size_of::<Box<str>>() + text.len();
+        self.texts.push(text);
+        self.texts.len() as u64 - 1
+    }
+
+    fn push(&mut self, slot: u32, key: &str, mut row: Row) {
+        let device =
+            self.devices.get_mut(slot as usize).expect("a slot is given out for a device of the head");
+        let guess = device.series.get(device.likely);
+        let known =
+            guess.filter(|series| self.keys.get(series.key as usize).is_some_and(|name| **name == *key));
+        let position = if known.is_some() {
+            device.likely
+        } else {
+            let number = intern(&mut self.keys, &mut self.key_numbers, &mut self.bytes, key);
+            device.position(number, &mut self.bytes)
+        };
+        device.likely = if position + 1 < device.series.len() { position + 1 } else { 0 };
+        let at = u32::try_from(device.rows.len()).expect("a head has fewer than 2^32 points");
+        let series = device.series.get_mut(position).expect("the position was just found");
+        row.key = series.key;
+        let newest = device.rows.get(series.newest as usize).filter(|_| series.rows > 0);
+        if newest.is_none_or(|newest| (row.ts, row.seq) >= (newest.ts, newest.seq)) {
+            series.newest = at;
+        }
+        series.rows += 1;
+        let before = device.rows.capacity();
+        device.rows.push(row);
+        self.bytes += (device.rows.capacity() - before) * size_of::<Row>();
+        self.points += 1;
+    }
+}
+
+impl DeviceHead {
+    /// The position of a key's series, which is made if it is new.
+    fn position(&mut self, key: u32, bytes: &mut usize) -> usize {
+        let found = match &self.by_key {
+            Some(map) => map.get(&key).map(|position| *position as usize),
+            None => self.series.iter().position(|series| series.key == key),
+        };
+        if let Some(position) = found {
+            return position;
+        }
+        let position = self.series.len();
+        self.series.push(Series { key, newest: 0, rows: 0 });
+        *bytes += size_of::<Series>();
+        let number = |position: usize| u32::try_from(position).expect("a head has fewer than 2^32 series");
+        if let Some(map) = &mut self.by_key {
+            map.insert(key, number(position));
+        } else if position >= SCANNED_SERIES {
+            let all = self.series.iter().enumerate().map(|(position, series)| (series.key, number(position)));
+            self.by_key = Some(Box::new(all.collect()));
+        }
+        position
+    }
+}
+
+fn intern(
+    keys: &mut Vec<Box<str>>,
+    numbers: &mut HashMap<Box<str>, u32>,
+    bytes: &mut usize,
+    key: &str,
+) -> u32 {
+    if let Some(number) = numbers.get(key) {
+        return *number;
+    }
+    let number = u32::try_from(keys.len()).expect("a head has fewer than 2^32 keys");
+    keys.push(key.into());
+    numbers.insert(key.into(), number);
+    *bytes += 2 * (size_of::<Box<str>>() + key.len()) + size_of::<u32>();
+    number
+}

@@ -1,0 +1,185 @@
+//! The table `latest_samples`: of each device one row with the newest sample of every key.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use drover_model::{Flags, Value};
+use prost::Message;
+use sqlx::{AssertSqlSafe, Row, SqliteConnection, SqlitePool};
+
+use crate::StoreError;
+use crate::head::{DeviceHead, Head};
+use crate::sample::Stored;
+
+/// Devices read and written by one statement.
+const BATCH_DEVICES: usize = 256;
+
+/// The newest sample of each key.
+pub(crate) type Newest = BTreeMap<Box<str>, Stored>;
+
+/// What the column `samples` holds; in ascending order of keys.
+#[derive(Clone, PartialEq, Message)]
+struct Encoded {
+    #[prost(message, repeated, tag = "1")]
+    samples: Vec<EncodedSample>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct EncodedSample {
+    #[prost(string, tag = "1")]
+    key: String,
+    #[prost(int64, tag = "2")]
+    ts: i64,
+    #[prost(uint64, tag = "3")]
+    seq: u64,
+    #[prost(uint32, tag = "4")]
+    flags: u32,
+    #[prost(oneof = "EncodedValue", tags = "5, 6, 7")]
+    value: Option<EncodedValue>,
+}
+
+#[derive(Clone, PartialEq, prost::Oneof)]
+enum EncodedValue {
+    #[prost(double, tag = "5")]
+    Number(f64),
+    #[prost(bool, tag = "6")]
+    Bool(bool),
+    #[prost(string, tag = "7")]
+    Text(String),
+}
+
+fn encode(newest: Newest) -> Vec<u8> {
+    let samples = newest.into_iter().map(|(key, sample)| EncodedSample {
+        key: key.into(),
+        ts: sample.ts,
+        seq: sample.seq,
+        flags: sample.flags.0.into(),
+        value: Some(match sample.value {
+            Value::Number(number) => EncodedValue::Number(number),
+            Value::Bool(truth) => EncodedValue::Bool(truth),
+            Value::Text(text) => EncodedValue::Text(text.into()),
+        }),
+    });
+    Encoded { samples: samples.collect() }.encode_to_vec()
+}
+
+fn decode(bytes: &[u8]) -> Result<Newest, StoreError> {
+    let damaged = |detail: String| StoreError::Damaged { table: "latest_samples", detail };
+    let encoded = Encoded::decode(bytes).map_err(|error| damaged(error.to_string()))?;
+    let samples = encoded.samples.into_iter().map(|sample| {
+        let value = match sample.value {
+            Some(EncodedValue::Number(number)) => Value::Number(number),
+            Some(EncodedValue::Bool(truth)) => Value::Bool(truth),
+            Some(EncodedValue::Text(text)) => Value::Text(text.into()),
+            None => return Err(damaged(format!("{} has no value", sample.key))),
+        };
+        let flags = Flags(u8::try_from(sample.flags).unwrap_or(0));
+        Ok((sample.key.into(), Stored { ts: sample.ts, seq: sample.seq, value, flags }))
+    });
+    samples.collect()
+}
+
+/// Keeps the newer of two samples of a key; whether that changed anything.
+pub(crate) fn merge(newest: &mut Newest, key: &str, sample: Stored) -> bool {
+    match newest.get_mut(key) {
+        Some(known) if *known == sample || !sample.supersedes(known) => return false,
+        Some(known) => *known = sample,
+        None => {
+            newest.insert(key.into(), sample);
+        }
+    }
+    true
+}
+
+/// The row of one device.
+pub(crate) async fn get(db: &SqlitePool, tenant: &str, device: &str) -> Result<Newest, StoreError> {
+    let row = sqlx::query("SELECT samples FROM latest_samples WHERE tenant = $1 AND device = $2")
+        .bind(tenant)
+        .bind(device)
+        .fetch_optional(db)
+        .await?;
+    row.map_or_else(|| Ok(Newest::new()), |row| decode(row.try_get("samples")?))
+}
+
+/// The rows of at most `limit` devices of a tenant after `after`, by name.
+pub(crate) async fn list(
+    db: &SqlitePool,
+    tenant: &str,
+    after: &str,
+    limit: usize,
+) -> Result<Vec<(Box<str>, Newest)>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT device, samples FROM latest_samples WHERE tenant = $1 AND device > $2 ORDER BY device LIMIT $3",
+    )
+    .bind(tenant)
+    .bind(after)
+    .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+    .fetch_all(db)
+    .await?;
+    rows.iter()
+        .map(|row| Ok((row.try_get::<&str, _>("device")?.into(), decode(row.try_get("samples")?)?)))
+        .collect()
+}
+
+/// Brings the rows up to what a head holds.
+pub(crate) async fn update(db: &mut SqliteConnection, head: &Head) -> Result<(), StoreError> {
+    for tenant in head.tenants() {
+        let mut devices: Vec<_> = head.devices(tenant).collect();
+        devices.sort_unstable_by_key(|(name, _)| *name);
+        for batch in devices.chunks(BATCH_DEVICES) {
+            let changed = changes(db, &tenant.name, head, batch).await?;
+            if !changed.is_empty() {
+                put(db, &tenant.name, changed).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The new rows of those devices whose row would change.
+async fn changes<'a>(
+    db: &mut SqliteConnection,
+    tenant: &str,
+    head: &Head,
+    devices: &[(&'a str, &DeviceHead)],
+) -> Result<Vec<(&'a str, Vec<u8>)>, StoreError> {
+    let mut sql = "SELECT device, samples FROM latest_samples WHERE tenant = $1 AND device IN (".to_owned();
+    for position in 0..devices.len() {
+        let _ = write!(sql, "{}${}", if position == 0 { "" } else { ", " }, position + 2);
+    }
+    let mut query = sqlx::query(AssertSqlSafe(sql + ")")).bind(tenant);
+    for (name, _) in devices {
+        query = query.bind(*name);
+    }
+    let mut known = BTreeMap::new();
+    for row in query.fetch_all(db).await? {
+        known.insert(row.try_get::<String, _>("device")?, decode(row.try_get("samples")?)?);
+    }
+    let mut changed = Vec::new();
+    for (name, device) in devices {
+        let mut newest = known.remove(*name).unwrap_or_default();
+        let mut differs = false;
+        for row in Head::newest(device) {
+            differs |= merge(&mut newest, head.key(row), head.stored(row));
+        }
+        if differs {
+            changed.push((*name, encode(newest)));
+        }
+    }
+    Ok(changed)
+}
+
+async fn put(db: &mut SqliteConnection, tenant: &str, rows: Vec<(&str, Vec<u8>)>) -> Result<(), StoreError> {
+    let mut sql = "INSERT INTO latest_samples (tenant, device, samples) VALUES ".to_owned();
+    for position in 0..rows.len() {
+        let comma = if position == 0 { "" } else { ", " };
+        let _ = write!(sql, "{comma}($1, ${}, ${})", 2 * position + 2, 2 * position + 3);
+    }
+    sql += " ON CONFLICT (tenant, device) DO UPDATE SET samples = excluded.samples";
+    let mut query = sqlx::query(AssertSqlSafe(sql)).bind(tenant);
+    for (device, samples) in rows {
+        query = query.bind(device).bind(samples);
+    }
+    query.execute(db).await?;
+    Ok(())
+}

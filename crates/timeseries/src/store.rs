@@ -1,0 +1,337 @@
+//! The store: shards with their heads and files, and the questions that can be asked.
+
+mod open;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use drover_db::Db;
+use drover_model::{DeviceId, TelemetryKey, Tenant};
+use hashbrown::HashMap;
+use parking_lot::RwLock;
+use tokio::sync::{Mutex, Semaphore};
+
+use crate::aggregate::Plan;
+use crate::damage::{Damage, Health};
+use crate::file::{Part, Wanted};
+use crate::footers::Footers;
+use crate::head::{DeviceHead, Head, HeadWriter};
+use crate::latest::{self, Newest};
+use crate::range::Reading;
+use crate::sample::{RangeAnswer, RangeQuery, Sample, Stored};
+use crate::{Flush, StoreError};
+
+/// Most devices of one page of latest values.
+pub const MAX_LATEST_DEVICES: usize = 10_000;
+
+/// Rows of the head up to which a question is answered without a worker thread.
+const INLINE_ROWS: usize = 4 * 1024;
+
+/// Bounds of a store.
+#[derive(Debug, Clone, Copy)]
+pub struct StoreOptions {
+    /// How many shards there are, as many as the log has.
+    pub shards: u16,
+    /// Memory for parsed footers of files.
+    pub footer_cache_bytes: usize,
+    /// Range queries that read files at a time; others wait.
+    pub concurrent_reads: usize,
+}
+
+impl Default for StoreOptions {
+    fn default() -> Self {
+        Self { shards: 1, footer_cache_bytes: 16 << 20, concurrent_reads: 4 }
+    }
+}
+
+/// The points of every tenant; cheap to clone.
+#[derive(Clone)]
+pub struct Store(pub(crate) Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub(crate) db: Db,
+    pub(crate) dir: PathBuf,
+    pub(crate) shards: Vec<ShardSlot>,
+    pub(crate) next_file: AtomicU64,
+    footers: Arc<Footers>,
+    damage: Arc<Damage>,
+    reads: Arc<Semaphore>,
+}
+
+#[derive(Default)]
+pub(crate) struct ShardSlot {
+    /// Head and files change together under this lock, so that a query sees each point once.
+    pub(crate) state: RwLock<ShardState>,
+    /// Held by the flush under way. Holds the parts of one whose transaction ended in doubt.
+    pub(crate) flushing: Arc<Mutex<Option<Parts>>>,
+}
+
+/// The parts of one file, with their tenants.
+pub(crate) type Parts = Vec<(Box<str>, Part)>;
+
+#[derive(Default)]
+pub(crate) struct ShardState {
+    pub(crate) live: Head,
+    /// What a flush is about to move into a file, or failed to.
+    pub(crate) frozen: Option<Arc<Head>>,
+    pub(crate) files: HashMap<Box<str>, Vec<Arc<Part>>>,
+}
+
+/// How much there is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct StoreStats {
+    /// Points in memory.
+    pub head_points: u64,
+    /// Memory they take, about.
+    pub head_bytes: u64,
+    /// Files of the manifest.
+    pub files: u64,
+    /// Points in them.
+    pub file_points: u64,
+    /// Bytes of them, without their footers.
+    pub file_bytes: u64,
+}
+
+/// Latest values of some devices, by name.
+pub type LatestPage = Vec<(DeviceId, Vec<(TelemetryKey, Sample)>)>;
+
+impl Store {
+    /// Opens the store whose files are in `dir`, which is made if it is not there, and removes files that were never
+    /// committed.
+    ///
+    /// # Errors
+    /// When the database or the folder can't be read. Files that are missing or damaged are no error; see [`Self::health`].
+    pub async fn open(db: Db, dir: PathBuf, options: StoreOptions) -> Result<Self, StoreError> {
+        open::open(db, dir, options).await.map(|inner| Self(Arc::new(inner)))
+    }
+
+    /// Adds points to a shard. `shard` is below [`StoreOptions::shards`]. Queries of the shard wait meanwhile: hand over
+    /// batches of some hundred records, not more.
+    pub fn apply<R>(&self, shard: u16, add: impl FnOnce(&mut HeadWriter<'_>) -> R) -> R {
+        add(&mut HeadWriter::new(&mut self.0.shard(shard).state.write().live))
+    }
+
+    /// Points of a shard that no file holds yet, those of a flush under way included.
+    pub fn head_points(&self, shard: u16) -> usize {
+        self.0.shard(shard).state.read().heads().map(Head::points).sum()
+    }
+
+    /// Memory of these points, about.
+    pub fn head_bytes(&self, shard: u16) -> usize {
+        self.0.shard(shard).state.read().heads().map(Head::bytes).sum()
+    }
+
+    /// Begins a flush: freezes the head of a shard and writes it to a file. None when there is nothing to write. Waits for
+    /// a flush of the same shard that is under way. The frozen points stay readable, and are part of the next flush when
+    /// this one fails.
+    ///
+    /// # Errors
+    /// When the file can't be written; nothing is lost.
+    pub async fn freeze_and_write(&self, shard: u16) -> Result<Option<Flush>, StoreError> {
+        Flush::begin(&self.0, shard).await
+    }
+
+    /// The samples of a device.
+    ///
+    /// # Errors
+    /// [`StoreError::Interval`]; [`StoreError::Stopped`]. What can't be read is named in the answer.
+    pub async fn range(
+        &self,
+        shard: u16,
+        tenant: &Tenant,
+        device: &DeviceId,
+        query: &RangeQuery,
+    ) -> Result<RangeAnswer, StoreError> {
+        let plan = Plan::of(query)?;
+        if query.limit == 0 || query.from >= query.to {
+            return Ok(RangeAnswer::default());
+        }
+        let mut keys: Vec<Box<str>> = query.keys.iter().map(|key| key.as_str().into()).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        let (from, to) = (query.from.as_micros(), query.to.as_micros());
+        let reading = self.reading(shard, tenant, Wanted { device: device.as_str().into(), keys, from, to });
+        let limit = query.limit;
+        let small = reading.parts.is_empty() && reading.head.len() <= INLINE_ROWS;
+        let answer = move || match plan {
+            None => reading.raw(limit),
+            Some(plan) => reading.aggregated(plan, limit),
+        };
+        if small {
+            return Ok(answer());
+        }
+        // The permit goes with the work: a caller that gives up doesn't make room before the thread is done.
+        let permit = Arc::clone(&self.0.reads).acquire_owned().await.map_err(|_| StoreError::Stopped)?;
+        let work = move || {
+            let answer = answer();
+            drop(permit);
+            answer
+        };
+        tokio::task::spawn_blocking(work).await.map_err(|_| StoreError::Stopped)
+    }
+
+    /// The latest value of every key of a device.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub async fn latest(
+        &self,
+        shard: u16,
+        tenant: &Tenant,
+        device: &DeviceId,
+    ) -> Result<BTreeMap<TelemetryKey, Sample>, StoreError> {
+        // The heads first: a flush that is published in between is then seen twice, and merged, rather than not at all.
+        let heads = self.0.shard(shard).state.read().newest(tenant.as_str(), device.as_str());
+        let mut newest = latest::get(self.0.db.read(), tenant.as_str(), device.as_str()).await?;
+        for (key, sample) in heads {
+            latest::merge(&mut newest, &key, sample);
+        }
+        Ok(samples(newest).collect())
+    }
+
+    /// The latest values of a tenant's devices by name, those after `after`, at most `limit` and at most
+    /// [`MAX_LATEST_DEVICES`]. Fewer than that means that there are no more.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub async fn list_latest(
+        &self,
+        tenant: &Tenant,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<LatestPage, StoreError> {
+        let limit = limit.min(MAX_LATEST_DEVICES);
+        let after = after.unwrap_or("");
+        let mut devices: BTreeMap<Box<str>, Newest> = BTreeMap::new();
+        for shard in &self.0.shards {
+            devices.extend(shard.state.read().newest_of_all(tenant.as_str(), after, limit));
+        }
+        for (name, stored) in latest::list(self.0.db.read(), tenant.as_str(), after, limit).await? {
+            let newest = devices.entry(name).or_default();
+            for (key, sample) in stored {
+                latest::merge(newest, &key, sample);
+            }
+        }
+        let page = devices.into_iter().take(limit);
+        Ok(page
+            .filter_map(|(name, newest)| Some((DeviceId::parse(&name).ok()?, samples(newest).collect())))
+            .collect())
+    }
+
+    /// Whether answers are complete, as far as is known.
+    pub fn health(&self) -> Health {
+        self.0.damage.health()
+    }
+
+    /// How much there is.
+    pub fn stats(&self) -> StoreStats {
+        let mut stats = StoreStats::default();
+        for shard in &self.0.shards {
+            let state = shard.state.read();
+            for head in state.heads() {
+                stats.head_points += head.points() as u64;
+                stats.head_bytes += head.bytes() as u64;
+            }
+            let mut files = BTreeSet::new();
+            for part in state.files.values().flatten() {
+                files.insert(&part.file);
+                stats.file_points += part.points;
+                stats.file_bytes += part.size_bytes;
+            }
+            stats.files += files.len() as u64;
+        }
+        stats
+    }
+
+    fn reading(&self, shard: u16, tenant: &Tenant, wanted: Wanted) -> Reading {
+        let state = self.0.shard(shard).state.read();
+        let mut head = Vec::new();
+        for (source, device) in state.device(tenant.as_str(), &wanted.device) {
+            let keys: Vec<u32> = wanted.keys.iter().filter_map(|key| source.key_number(key)).collect();
+            let chosen = |key: &u32| wanted.keys.is_empty() || keys.contains(key);
+            let rows = device.rows.iter().filter(|row| wanted.time(row.ts) && chosen(&row.key));
+            head.extend(rows.map(|row| (source.key(row).into(), source.stored(row))));
+        }
+        let parts = state.files.get(tenant.as_str()).into_iter().flatten().filter(|part| wanted.meets(part));
+        Reading {
+            dir: self.0.dir.clone(),
+            footers: Arc::clone(&self.0.footers),
+            damage: Arc::clone(&self.0.damage),
+            head,
+            parts: parts.cloned().collect(),
+            wanted,
+            incomplete: BTreeSet::new(),
+        }
+    }
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store")
+            .field("dir", &self.0.dir)
+            .field("shards", &self.0.shards.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Inner {
+    pub(crate) fn shard(&self, shard: u16) -> &ShardSlot {
+        self.shards
+            .get(usize::from(shard))
+            .expect("a shard is below the number that the store was opened with")
+    }
+}
+
+impl ShardState {
+    /// Makes the parts of a file readable, in the place of the frozen head.
+    pub(crate) fn publish(&mut self, parts: Parts) -> Option<Arc<Head>> {
+        for (tenant, part) in parts {
+            self.files.entry(tenant).or_default().push(Arc::new(part));
+        }
+        self.frozen.take()
+    }
+
+    /// The frozen head first: what is live arrived later.
+    fn heads(&self) -> impl Iterator<Item = &Head> {
+        self.frozen.as_deref().into_iter().chain([&self.live])
+    }
+
+    fn device<'a>(
+        &'a self,
+        tenant: &'a str,
+        device: &'a str,
+    ) -> impl Iterator<Item = (&'a Head, &'a DeviceHead)> {
+        self.heads().filter_map(move |head| Some((head, head.find(tenant, device)?)))
+    }
+
+    fn newest(&self, tenant: &str, device: &str) -> Newest {
+        let mut newest = Newest::new();
+        for (head, device) in self.device(tenant, device) {
+            for row in Head::newest(device) {
+                latest::merge(&mut newest, head.key(row), head.stored(row));
+            }
+        }
+        newest
+    }
+
+    /// The first `limit` devices by name that come after `after`.
+    fn newest_of_all(&self, tenant: &str, after: &str, limit: usize) -> Vec<(Box<str>, Newest)> {
+        let mut names: Vec<&str> = Vec::new();
+        for head in self.heads() {
+            let Some(tenant) = head.tenant_named(tenant) else { continue };
+            names.extend(head.devices(tenant).map(|(name, _)| name).filter(|name| *name > after));
+        }
+        names.sort_unstable();
+        names.dedup();
+        names.truncate(limit);
+        names.into_iter().map(|name| (name.into(), self.newest(tenant, name))).collect()
+    }
+}
+
+fn samples(newest: Newest) -> impl Iterator<Item = (TelemetryKey, Sample)> {
+    newest.into_iter().filter_map(|(key, sample): (Box<str>, Stored)| {
+        Some((TelemetryKey::parse(&key).ok()?, sample.into_sample()))
+    })
+}

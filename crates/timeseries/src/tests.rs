@@ -1,0 +1,99 @@
+//! Behaviour of the store as its callers see it.
+
+mod faults;
+mod model;
+mod queries;
+
+use std::time::Duration;
+
+use drover_db::Db;
+use drover_model::{DeviceId, Flags, TelemetryKey, Tenant, TenantId, Timestamp, Value, ValueRef};
+
+use crate::*;
+
+/// A database and a folder, and the store in them.
+struct Place {
+    dir: tempfile::TempDir,
+    db: Db,
+    store: Store,
+}
+
+const SHARD: u16 = 0;
+
+impl Place {
+    async fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let db = Db::open(&dir.path().join("drover.db")).await.unwrap();
+        let store = open(&db, &dir).await;
+        Self { dir, db, store }
+    }
+
+    /// As after a crash: what was in memory is gone.
+    async fn reopen(&mut self) {
+        self.store = open(&self.db, &self.dir).await;
+    }
+
+    fn push(&self, device: &str, key: &str, ts: i64, value: ValueRef<'_>, seq: u64) {
+        self.store.apply(SHARD, |head| {
+            let slot = head.device("t", device);
+            head.push(slot, key, Timestamp::from_micros(ts), value, seq, Flags::NONE);
+        });
+    }
+
+    fn number(&self, device: &str, ts: i64, number: f64) {
+        self.push(device, "k", ts, ValueRef::Number(number), u64::try_from(ts).unwrap());
+    }
+
+    async fn flush(&self) {
+        let flush = self.store.freeze_and_write(SHARD).await.unwrap().unwrap();
+        let mut tx = self.db.begin().await.unwrap();
+        flush.record(&mut tx).await.unwrap();
+        tx.commit().await.unwrap();
+        flush.publish();
+    }
+
+    async fn range(&self, device: &str, query: &RangeQuery) -> RangeAnswer {
+        self.store.range(SHARD, &tenant("t"), &id(device), query).await.unwrap()
+    }
+
+    /// Names of the files in the folder.
+    fn files(&self) -> Vec<std::path::PathBuf> {
+        let entries = std::fs::read_dir(self.dir.path().join("points")).unwrap();
+        let mut files: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+        files.sort();
+        files
+    }
+}
+
+async fn open(db: &Db, dir: &tempfile::TempDir) -> Store {
+    Store::open(db.clone(), dir.path().join("points"), StoreOptions::default()).await.unwrap()
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test is its own authority")]
+fn tenant(name: &str) -> Tenant {
+    Tenant::authenticated(TenantId::parse(name).unwrap())
+}
+
+fn id(device: &str) -> DeviceId {
+    DeviceId::parse(device).unwrap()
+}
+
+fn key(name: &str) -> TelemetryKey {
+    TelemetryKey::parse(name).unwrap()
+}
+
+/// Everything, as it is.
+fn all() -> RangeQuery {
+    let (from, to) = (Timestamp::MIN, Timestamp::MAX);
+    RangeQuery { keys: Vec::new(), from, to, interval: None, aggregation: None, limit: usize::MAX }
+}
+
+/// Times and numbers of one series of an answer.
+fn numbers(answer: &RangeAnswer, name: &str) -> Vec<(i64, f64)> {
+    let samples = answer.series.get(name).map(Vec::as_slice).unwrap_or_default();
+    let number = |value: &Value| match value {
+        Value::Number(number) => *number,
+        other => panic!("{other:?} is not a number"),
+    };
+    samples.iter().map(|sample| (sample.ts.as_micros(), number(&sample.value))).collect()
+}

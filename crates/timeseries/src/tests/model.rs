@@ -1,0 +1,217 @@
+//! The store against a naive model: any order of points, flushes, failures and crashes.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::*;
+
+const TENANTS: [&str; 2] = ["t", "u"];
+const DEVICES: [&str; 3] = ["a", "b", "b.c"];
+const KEYS: [&str; 3] = ["temp", "on", "temp.max"];
+
+#[derive(Debug, Clone)]
+struct Made {
+    tenant: &'static str,
+    device: &'static str,
+    key: &'static str,
+    ts: i64,
+    value: Value,
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Push(Vec<Made>),
+    Flush,
+    /// The file is written, then the caller gives up.
+    GiveUpBeforeRecord,
+    /// The transaction is rolled back.
+    RollBack,
+    /// The transaction is committed, but the caller never learns it.
+    CommitUnknown,
+    CrashBeforeRecord,
+    CrashAfterCommit,
+    Crash,
+}
+
+fn value() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        4 => (-9i32..9).prop_map(|tenths| Value::Number(f64::from(tenths) / 10.0)),
+        1 => any::<bool>().prop_map(Value::Bool),
+        1 => "[a-z]{0,3}".prop_map(|text| Value::Text(text.into())),
+    ]
+}
+
+fn made() -> impl Strategy<Value = Made> {
+    let names = (prop::sample::select(&TENANTS[..]), prop::sample::select(&DEVICES[..]), prop::sample::select(&KEYS[..]));
+    (names, -20i64..20, value()).prop_map(|((tenant, device, key), ts, value)| Made { tenant, device, key, ts, value })
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => prop::collection::vec(made(), 1..30).prop_map(Step::Push),
+        3 => Just(Step::Flush),
+        1 => Just(Step::GiveUpBeforeRecord),
+        1 => Just(Step::RollBack),
+        1 => Just(Step::CommitUnknown),
+        1 => Just(Step::CrashBeforeRecord),
+        1 => Just(Step::CrashAfterCommit),
+        1 => Just(Step::Crash),
+    ]
+}
+
+/// A store, the log that feeds it and how much of the log is committed.
+struct Run {
+    place: Place,
+    log: Vec<Made>,
+    committed: usize,
+}
+
+impl Run {
+    fn apply(&self, from: usize) {
+        self.place.store.apply(SHARD, |head| {
+            for (seq, made) in self.log.iter().enumerate().skip(from) {
+                let slot = head.device(made.tenant, made.device);
+                let ts = Timestamp::from_micros(made.ts);
+                head.push(slot, made.key, ts, made.value.borrowed(), seq as u64, Flags(u8::from(made.ts < 0)));
+            }
+        });
+    }
+
+    async fn crash(&mut self) {
+        self.place.reopen().await;
+        self.apply(self.committed);
+    }
+
+    async fn step(&mut self, step: Step) {
+        if let Step::Push(points) = step {
+            let from = self.log.len();
+            self.log.extend(points);
+            return self.apply(from);
+        }
+        if matches!(step, Step::Crash) {
+            return self.crash().await;
+        }
+        let Some(flush) = self.place.store.freeze_and_write(SHARD).await.unwrap() else { return };
+        match step {
+            Step::GiveUpBeforeRecord => return drop(flush),
+            Step::CrashBeforeRecord => {
+                std::mem::forget(flush);
+                return self.crash().await;
+            }
+            _ => {}
+        }
+        let mut tx = self.place.db.begin().await.unwrap();
+        flush.record(&mut tx).await.unwrap();
+        if matches!(step, Step::RollBack) {
+            return drop(tx);
+        }
+        tx.commit().await.unwrap();
+        match step {
+            Step::CommitUnknown => return drop(flush),
+            Step::CrashAfterCommit => {
+                std::mem::forget(flush);
+                self.committed = self.log.len();
+                return self.crash().await;
+            }
+            _ => flush.publish(),
+        }
+        self.committed = self.log.len();
+    }
+
+    /// What a device's series should hold.
+    fn expected(&self, name: &str, device: &str) -> BTreeMap<TelemetryKey, BTreeMap<i64, Value>> {
+        let mut series: BTreeMap<TelemetryKey, BTreeMap<i64, Value>> = BTreeMap::new();
+        for made in self.log.iter().filter(|made| made.tenant == name && made.device == device) {
+            series.entry(key(made.key)).or_default().insert(made.ts, made.value.clone());
+        }
+        series
+    }
+
+    async fn check(&self) {
+        for name in TENANTS {
+            let mut listed = BTreeMap::new();
+            for device in DEVICES {
+                let expected = self.expected(name, device);
+                let latest = self.place.store.latest(SHARD, &tenant(name), &id(device)).await.unwrap();
+                let newest: BTreeMap<_, _> = expected
+                    .iter()
+                    .map(|(key, samples)| (key.clone(), samples.iter().next_back().map(|(ts, v)| sample(*ts, v)).unwrap()))
+                    .collect();
+                assert_eq!(latest, newest, "latest of {name} {device}");
+                if !newest.is_empty() {
+                    listed.insert(id(device), newest.into_iter().collect::<Vec<_>>());
+                }
+                self.check_ranges(name, device, &expected).await;
+            }
+            let page = self.place.store.list_latest(&tenant(name), None, 2).await.unwrap();
+            let mut paged = page.clone();
+            if let Some((last, _)) = page.last() {
+                paged.extend(self.place.store.list_latest(&tenant(name), Some(last.as_str()), 2).await.unwrap());
+            }
+            assert_eq!(paged, listed.into_iter().collect::<Vec<_>>(), "list of {name}");
+        }
+    }
+
+    async fn check_ranges(&self, name: &str, device: &str, expected: &BTreeMap<TelemetryKey, BTreeMap<i64, Value>>) {
+        let bounds = (Timestamp::from_micros(-7), Timestamp::from_micros(9));
+        let window = RangeQuery { from: bounds.0, to: bounds.1, keys: vec![key("temp"), key("on")], limit: 3, ..all() };
+        let buckets = RangeQuery {
+            interval: Some(Duration::from_micros(5)),
+            aggregation: Some(Aggregation::Count),
+            ..all()
+        };
+        for (query, what) in [(all(), "all"), (window, "window"), (buckets, "buckets")] {
+            let answer = self.place.store.range(SHARD, &tenant(name), &id(device), &query).await.unwrap();
+            assert!(answer.incomplete.is_empty(), "{:?}", answer.incomplete);
+            let model: BTreeMap<_, _> = expected
+                .iter()
+                .filter(|(key, _)| query.keys.is_empty() || query.keys.contains(key))
+                .map(|(key, samples)| (key.clone(), naive(samples, &query)))
+                .filter(|(_, samples)| !samples.is_empty())
+                .collect();
+            let shown: BTreeMap<_, _> = answer.series.into_iter().map(|(k, s)| (k, without_flags(s, &query))).collect();
+            assert_eq!(shown, model, "{what} of {name} {device}");
+        }
+    }
+}
+
+fn sample(ts: i64, value: &Value) -> Sample {
+    Sample { ts: Timestamp::from_micros(ts), value: value.clone(), flags: Flags(u8::from(ts < 0)) }
+}
+
+fn without_flags(samples: Vec<Sample>, query: &RangeQuery) -> Vec<Sample> {
+    let cleared = |sample: Sample| Sample { flags: Flags::NONE, ..sample };
+    if query.interval.is_some() { samples.into_iter().map(cleared).collect() } else { samples }
+}
+
+fn naive(samples: &BTreeMap<i64, Value>, query: &RangeQuery) -> Vec<Sample> {
+    let inside = samples.range(query.from.as_micros()..query.to.as_micros());
+    let mut answer: Vec<Sample> = if query.interval.is_some() {
+        let mut counts = BTreeMap::new();
+        inside.for_each(|(ts, _)| *counts.entry(ts.div_euclid(5) * 5).or_insert(0.0) += 1.0);
+        counts.iter().map(|(ts, count)| Sample { flags: Flags::NONE, ..sample(*ts, &Value::Number(*count)) }).collect()
+    } else {
+        inside.map(|(ts, value)| sample(*ts, value)).collect()
+    };
+    answer.drain(..answer.len().saturating_sub(query.limit));
+    answer
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
+    #[test]
+    fn nothing_is_lost_doubled_or_mixed_up_whatever_fails(steps in prop::collection::vec(step(), 1..14)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let mut run = Run { place: Place::new().await, log: Vec::new(), committed: 0 };
+            for step in steps {
+                run.step(step).await;
+                run.check().await;
+            }
+            run.place.reopen().await;
+            run.apply(run.committed);
+            run.check().await;
+        });
+    }
+}

@@ -1,0 +1,229 @@
+//! Writes the points of a head into a new point file: complete and durable, or not there under its name.
+
+use std::fs::File;
+use std::io::BufWriter;
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow_array::{
+    ArrayRef, DictionaryArray, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray,
+    TimestampMicrosecondArray, builder::StringBuilder,
+};
+use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, Encoding, ZstdLevel};
+use parquet::errors::ParquetError;
+use parquet::file::metadata::KeyValue;
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::schema::types::ColumnPath;
+
+use crate::StoreError;
+use crate::file::{BOOLEAN, Part, TENANTS, schema};
+use crate::head::{Form, Head, Row, Sorter, TenantHead};
+
+/// Rows of a row group: the unit of a dictionary.
+const ROW_GROUP_ROWS: usize = 128 * 1024;
+/// Rows of a page: the least that a query reads.
+const PAGE_ROWS: usize = 8 * 1024;
+/// Ending of a file that is not complete.
+pub(crate) const UNFINISHED: &str = "tmp";
+
+/// Writes `head` to `dir/name`, and returns when file and folder are on disk.
+pub(crate) fn write_file(dir: &Path, name: &str, head: &Head) -> Result<Vec<(Box<str>, Part)>, StoreError> {
+    let path = dir.join(name);
+    let temporary = path.with_extension(UNFINISHED);
+    let written = write_and_rename(dir, &temporary, &path, head);
+    if written.is_err() {
+        for leftover in [&temporary, &path] {
+            // Best effort: what stays is removed at the next open.
+            let _ = std::fs::remove_file(leftover);
+        }
+    }
+    written
+}
+
+fn write_and_rename(
+    dir: &Path,
+    temporary: &Path,
+    path: &Path,
+    head: &Head,
+) -> Result<Vec<(Box<str>, Part)>, StoreError> {
+    let failed = |source| StoreError::File { path: path.display().to_string(), source };
+    let unencoded = |source| match source {
+        ParquetError::External(source) => match source.downcast::<std::io::Error>() {
+            Ok(source) => failed(*source),
+            Err(other) => {
+                StoreError::Encode { path: path.display().to_string(), source: ParquetError::External(other) }
+            }
+        },
+        source => StoreError::Encode { path: path.display().to_string(), source },
+    };
+    let file = File::create(temporary).map_err(failed)?;
+    let writer =
+        ArrowWriter::try_new(BufWriter::new(file), schema(), Some(properties())).map_err(unencoded)?;
+    let name: Arc<str> = path.file_name().unwrap_or_default().to_string_lossy().into();
+    let mut output = Output { writer, name, sorter: Sorter::new(head), keys: keys(head), parts: Vec::new() };
+    let mut tenants: Vec<&TenantHead> = head.tenants().iter().collect();
+    tenants.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+    for tenant in tenants {
+        output.tenant(head, tenant).map_err(unencoded)?;
+    }
+    let (buffered, parts) = output.finish().map_err(unencoded)?;
+    let file = buffered.into_inner().map_err(|error| failed(error.into_error()))?;
+    file.sync_all().map_err(failed)?;
+    std::fs::rename(temporary, path).map_err(failed)?;
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed)?;
+    Ok(parts)
+}
+
+/// Sensor values repeat, so they go through a dictionary. Times and places in the log repeat as runs, once for each key of
+/// a device: as plain 8-byte numbers the compressor finds the runs, and a dictionary's packed bits would hide them.
+fn properties() -> WriterProperties {
+    let path = |name: &str| ColumnPath::from(name);
+    let mut properties = WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::try_new(1).unwrap_or_default()))
+        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+        .set_data_page_row_count_limit(PAGE_ROWS)
+        .set_statistics_enabled(EnabledStatistics::None)
+        .set_write_page_header_statistics(false);
+    for name in ["device", "key", "ts"] {
+        properties = properties.set_column_statistics_enabled(path(name), EnabledStatistics::Page);
+    }
+    for name in ["ts", "seq"] {
+        properties = properties
+            .set_column_dictionary_enabled(path(name), false)
+            .set_column_encoding(path(name), Encoding::PLAIN);
+    }
+    properties.build()
+}
+
+fn keys(head: &Head) -> ArrayRef {
+    let names = (0..head.key_count()).map(|key| head.key_named(u32::try_from(key).unwrap_or(u32::MAX)));
+    Arc::new(StringArray::from_iter_values(names))
+}
+
+struct Output {
+    writer: ArrowWriter<BufWriter<File>>,
+    name: Arc<str>,
+    sorter: Sorter,
+    keys: ArrayRef,
+    parts: Vec<(Box<str>, Part)>,
+}
+
+impl Output {
+    /// Writes the row groups of one tenant.
+    fn tenant(&mut self, head: &Head, tenant: &TenantHead) -> Result<(), ParquetError> {
+        let mut devices: Vec<_> =
+            head.devices(tenant).filter(|(_, device)| !device.rows.is_empty()).collect();
+        devices.sort_unstable_by_key(|(name, _)| *name);
+        let (Some((first, _)), Some((last, _))) = (devices.first(), devices.last()) else { return Ok(()) };
+        let mut part = Part {
+            file: Arc::clone(&self.name),
+            first_row_group: self.writer.flushed_row_groups().len(),
+            row_groups: 0,
+            min_ts: i64::MAX,
+            max_ts: i64::MIN,
+            min_device: (*first).into(),
+            max_device: (*last).into(),
+            points: 0,
+            size_bytes: 0,
+        };
+        let mut columns = Columns::default();
+        for (name, device) in devices {
+            let mut rows = self.sorter.sort(device);
+            while !rows.is_empty() {
+                let room = ROW_GROUP_ROWS - columns.ts.len();
+                let (now, later) = rows.split_at(room.min(rows.len()));
+                columns.extend(head, name, now);
+                rows = later;
+                if columns.ts.len() == ROW_GROUP_ROWS {
+                    write_group(&mut self.writer, &mut columns, &self.keys, &mut part)?;
+                }
+            }
+        }
+        if !columns.ts.is_empty() {
+            write_group(&mut self.writer, &mut columns, &self.keys, &mut part)?;
+        }
+        let groups = self.writer.flushed_row_groups().get(part.first_row_group..).unwrap_or_default();
+        part.row_groups = groups.len();
+        part.size_bytes =
+            groups.iter().map(|group| u64::try_from(group.compressed_size()).unwrap_or(0)).sum();
+        self.parts.push((tenant.name.clone(), part));
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<(BufWriter<File>, Vec<(Box<str>, Part)>), ParquetError> {
+        let mut tenants = String::new();
+        for (tenant, part) in &self.parts {
+            tenants += &format!("{tenant} {} {}\n", part.first_row_group, part.row_groups);
+        }
+        self.writer.append_key_value_metadata(KeyValue::new(TENANTS.to_owned(), tenants));
+        Ok((self.writer.into_inner()?, self.parts))
+    }
+}
+
+/// The rows of a row group before they are encoded.
+#[derive(Default)]
+struct Columns {
+    devices: Vec<String>,
+    device: Vec<i32>,
+    key: Vec<i32>,
+    ts: Vec<i64>,
+    value: Vec<Option<f64>>,
+    text: StringBuilder,
+    seq: Vec<i64>,
+    flags: Vec<i32>,
+}
+
+impl Columns {
+    fn extend(&mut self, head: &Head, device: &str, rows: &[Row]) {
+        let code = i32::try_from(self.devices.len()).expect("a row group has fewer devices than rows");
+        self.devices.push(device.to_owned());
+        self.device.resize(self.device.len() + rows.len(), code);
+        self.key
+            .extend(rows.iter().map(|row| i32::try_from(row.key).expect("a head has fewer than 2^31 keys")));
+        self.ts.extend(rows.iter().map(|row| row.ts));
+        self.seq.extend(rows.iter().map(|row| row.seq.cast_signed()));
+        for row in rows {
+            let (number, text, boolean) = match row.form {
+                Form::Number => (Some(f64::from_bits(row.bits)), None, 0),
+                Form::Bool => (Some(f64::from_bits(row.bits)), None, BOOLEAN),
+                Form::Text => (None, Some(head.text_of(row)), 0),
+            };
+            self.value.push(number);
+            self.text.append_option(text);
+            self.flags.push(i32::from(row.flags.0) | boolean);
+        }
+    }
+
+    fn take(&mut self, keys: &ArrayRef) -> Result<RecordBatch, ParquetError> {
+        let Self { devices, device, key, ts, value, mut text, seq, flags } = std::mem::take(self);
+        let names: ArrayRef = Arc::new(StringArray::from(devices));
+        let device = DictionaryArray::try_new(Int32Array::from(device), names)?;
+        let key = DictionaryArray::try_new(Int32Array::from(key), Arc::clone(keys))?;
+        Ok(RecordBatch::try_new(
+            schema(),
+            vec![
+                Arc::new(device),
+                Arc::new(key),
+                Arc::new(TimestampMicrosecondArray::from(ts).with_timezone("UTC")),
+                Arc::new(Float64Array::from(value)),
+                Arc::new(text.finish()),
+                Arc::new(Int64Array::from(seq)),
+                Arc::new(Int32Array::from(flags)),
+            ],
+        )?)
+    }
+}
+
+fn write_group(
+    writer: &mut ArrowWriter<BufWriter<File>>,
+    columns: &mut Columns,
+    keys: &ArrayRef,
+    part: &mut Part,
+) -> Result<(), ParquetError> {
+    part.points += columns.ts.len() as u64;
+    part.min_ts = columns.ts.iter().copied().min().unwrap_or(i64::MAX).min(part.min_ts);
+    part.max_ts = columns.ts.iter().copied().max().unwrap_or(i64::MIN).max(part.max_ts);
+    writer.write(&columns.take(keys)?)?;
+    writer.flush()
+}

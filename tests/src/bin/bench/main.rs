@@ -1,0 +1,74 @@
+//! `make bench`: what a message, a session, a point and a start cost, with the bound that the project set itself and mosquitto beside
+//! it where that is installed. Nothing here fails on a slow machine; the table tells.
+
+mod idle;
+mod load;
+mod peer;
+mod points;
+mod start;
+mod table;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Parser;
+
+use crate::table::Report;
+
+/// Measures this build.
+#[derive(Parser)]
+struct Arguments {
+    /// The program under test.
+    #[arg(long, default_value = "bin/drover")]
+    program: PathBuf,
+    /// Seconds of each load scenario.
+    #[arg(long, default_value_t = 15)]
+    seconds: u64,
+    /// Only scenarios whose name contains this: load, idle, start, points.
+    #[arg(long, default_value = "")]
+    only: String,
+    /// Writes the figures here too.
+    #[arg(long)]
+    json: Option<PathBuf>,
+    /// Keeps data on this folder's disk; a temporary folder in the working directory when not given.
+    #[arg(long)]
+    folder: Option<PathBuf>,
+}
+
+/// What every scenario gets.
+pub(crate) struct Bench {
+    pub(crate) program: PathBuf,
+    pub(crate) folder: PathBuf,
+    pub(crate) duration: Duration,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    let base = arguments.folder.clone().unwrap_or_else(|| ".".into());
+    let folder = tempfile::Builder::new().prefix("bench-").tempdir_in(base)?;
+    let bench = Bench {
+        program: arguments.program,
+        folder: folder.path().into(),
+        duration: Duration::from_secs(arguments.seconds),
+    };
+    let wanted = |name: &str| name.contains(&arguments.only);
+    let mut report = Report::default();
+    if wanted("start") {
+        start::run(&bench, &mut report).await?;
+    }
+    if wanted("load") {
+        load::run(&bench, &mut report).await?;
+    }
+    if wanted("idle") {
+        idle::run(&bench, &mut report).await?;
+    }
+    if wanted("points") {
+        points::run(&bench, &mut report).await?;
+    }
+    report.print();
+    if let Some(file) = arguments.json {
+        report.write(&file)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,167 @@
+//! Points: bytes on disk, and how long questions take.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use drover_tests::load::fleet::{self, Job, Login};
+use drover_tests::load::rest::Rest;
+use drover_tests::load::server::Plan;
+
+use crate::Bench;
+use crate::load::as_f64;
+use crate::table::Report;
+
+/// The demo's recorded day.
+const DAY: &str = include_str!("../../../../crates/drover/demo-data/surfrad-slv16001.csv");
+const STATIONS: usize = 400;
+const MANY_DEVICES: usize = 10_000;
+/// Questions of each sort; the median counts.
+const QUESTIONS: usize = 21;
+
+pub(crate) async fn run(bench: &Bench, report: &mut Report) -> anyhow::Result<()> {
+    let server = Plan::new(&bench.program, &bench.folder.join("points")).start().await?;
+    let rest = server.rest()?;
+    let mut logins = Vec::new();
+    for index in 0..STATIONS {
+        let device = format!("station-{index:03}");
+        logins.push(Login { token: Some(rest.register(&device).await?), device });
+    }
+    replay(&server.address("mqtt")?, logins).await?;
+    settle(&rest).await?;
+    questions(report, &rest).await?;
+    let data_dir = server.data_dir().to_owned();
+    many_devices(report, &rest, &server.address("mqtt")?).await?;
+    server.stop()?;
+    let (bytes, points) =
+        (folder_bytes(&data_dir.join("points"))?, as_f64(rows().len() as u64 * STATIONS as u64) * columns());
+    report.context("points written", "", points);
+    report.at_most("demo's data on disk", "B/point", as_f64(bytes) / points, 3.0);
+    Ok(())
+}
+
+fn rows() -> Vec<&'static str> {
+    DAY.lines().skip(1).collect()
+}
+
+/// Values of a row that are there, on average; the time is not one.
+fn columns() -> f64 {
+    let values: usize =
+        rows().iter().map(|row| row.split(',').skip(1).filter(|cell| !cell.is_empty()).count()).sum();
+    as_f64(values as u64) / as_f64(rows().len().max(1) as u64)
+}
+
+/// One message a row, as the stations sent them, on today's day.
+async fn replay(address: &str, logins: Vec<Login>) -> anyhow::Result<()> {
+    let names: Vec<&str> = DAY.lines().next().unwrap_or_default().split(',').skip(1).collect();
+    let bodies: Arc<Vec<String>> = Arc::new(rows().iter().map(|row| body(&names, row)).collect());
+    let last = bodies.len() as u64;
+    let job = Job {
+        address: address.to_owned(),
+        logins,
+        topic: "v1/telemetry".into(),
+        qos: 1,
+        window: 16,
+        rate: None,
+        duration: Duration::from_secs(600),
+        payload: Arc::new(move |_, number, out| {
+            let minute = number % last;
+            let text = format!(
+                "{{\"ts\":{},\"values\":{}}}",
+                START_MS + minute * 60_000,
+                bodies[usize::try_from(minute).unwrap_or(0)]
+            );
+            out.extend_from_slice(text.as_bytes());
+        }),
+        forgive: false,
+        messages: Some(last),
+    };
+    fleet::run(job).await?;
+    Ok(())
+}
+
+/// 2026-01-01T00:00:00Z.
+const START_MS: u64 = 1_767_225_600_000;
+
+fn body(names: &[&str], row: &str) -> String {
+    let values: Vec<String> = names
+        .iter()
+        .zip(row.split(',').skip(1))
+        .filter(|(_, cell)| !cell.is_empty())
+        .map(|(name, cell)| format!("\"{name}\":{cell}"))
+        .collect();
+    format!("{{{}}}", values.join(","))
+}
+
+async fn settle(rest: &Rest) -> anyhow::Result<()> {
+    while rest.ledger().await?.pending > 0 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    Ok(())
+}
+
+async fn questions(report: &mut Report, rest: &Rest) -> anyhow::Result<()> {
+    let key = DAY.lines().next().unwrap_or_default().split(',').nth(1).unwrap_or_default();
+    let (from, to) = (START_MS, START_MS + 86_400_000);
+    let whole = |station: usize| {
+        format!("/v1/devices/station-{station:03}/telemetry?keys={key}&from={from}&to={to}&limit=2000")
+    };
+    report.at_most("one day of one series of 10 million points", "ms", median(rest, whole).await?, 20.0);
+    let hours = |station: usize| format!("{}&interval=1h&agg=avg", whole(station));
+    report.context("the same as hourly averages", "ms", median(rest, hours).await?);
+    Ok(())
+}
+
+async fn many_devices(report: &mut Report, rest: &Rest, address: &str) -> anyhow::Result<()> {
+    let mut logins = Vec::new();
+    for index in 0..MANY_DEVICES {
+        let device = format!("many-{index:05}");
+        logins.push(Login { token: Some(rest.register(&device).await?), device });
+    }
+    for some in logins.chunks(1_000) {
+        let job = Job {
+            address: address.to_owned(),
+            logins: some.to_vec(),
+            topic: "v1/telemetry".into(),
+            qos: 1,
+            window: 1,
+            rate: None,
+            duration: Duration::from_secs(60),
+            payload: Arc::new(|client, _, out| {
+                out.extend_from_slice(
+                    format!("{{\"temperature\":{client}.5,\"humidity\":40,\"on\":true}}").as_bytes(),
+                );
+            }),
+            forgive: false,
+            messages: Some(1),
+        };
+        fleet::run(job).await?;
+    }
+    settle(rest).await?;
+    let path = |_| "/v1/telemetry/latest?page_size=10000".to_owned();
+    report.at_most("latest of 10,000 devices, 3 keys each", "ms", median(rest, path).await?, 50.0);
+    Ok(())
+}
+
+async fn median(rest: &Rest, path: impl Fn(usize) -> String) -> anyhow::Result<f64> {
+    let mut took = Vec::new();
+    for question in 0..QUESTIONS {
+        let path = path(question * 17 % STATIONS);
+        let began = Instant::now();
+        rest.get_bytes(&path).await?;
+        took.push(u32::try_from(began.elapsed().as_micros()).unwrap_or(u32::MAX));
+    }
+    took.sort_unstable();
+    Ok(fleet::quantile(&took, 0.5) / 1_000.0)
+}
+
+fn folder_bytes(folder: &Path) -> anyhow::Result<u64> {
+    let mut bytes = 0;
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let size = entry.metadata()?;
+        bytes += if size.is_dir() { folder_bytes(&entry.path())? } else { size.len() };
+    }
+    Ok(bytes)
+}
