@@ -2,7 +2,7 @@
 
 use std::process::Output;
 
-use drover_testkit::{Drover, command_line};
+use drover_testkit::Drover;
 use drover_tests::ordinary_clients::run;
 use serde_json::{Value, json};
 
@@ -91,19 +91,4 @@ async fn health_and_ledger_are_fine_on_a_fresh_server() {
     assert_eq!((&ledger["accepted"], &ledger["pending"]), (&json!(0), &json!(0)), "{ledger}");
     assert!(succeeds(&server, "deadletters").await.starts_with("RECEIVED"));
     server.stop().await;
-}
-
-#[tokio::test]
-async fn without_a_server_the_next_step_is_told() {
-    let output = run(&mut command_line(&["device", "list", "--url", "http://127.0.0.1:1"])).await;
-    assert_eq!(output.status.code(), Some(5));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("start one with `drover up`"));
-}
-
-#[tokio::test]
-async fn completions_and_help_need_no_server() {
-    let output = run(&mut command_line(&["completions", "bash"])).await;
-    assert!(String::from_utf8_lossy(&output.stdout).contains("_drover()"));
-    let output = run(&mut command_line(&["help"])).await;
-    assert!(String::from_utf8_lossy(&output.stdout).contains("5  no server reached"));
 }

@@ -3,5 +3,5 @@
 mod drover;
 mod eventually;
 
-pub use drover::{DataDirectory, Drover, command_line};
+pub use drover::{DataDirectory, Drover};
 pub use eventually::eventually;
