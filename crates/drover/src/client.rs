@@ -205,12 +205,6 @@ fn refusal(status: StatusCode, problem: &Value, with_token: bool) -> Failure {
     let text = |key: &str| problem.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
     let mut message =
         text("detail").or_else(|| text("title")).map_or_else(|| format!("answer {status}"), str::to_owned);
-    if let Some(field) = text("field") {
-        message = format!("{field}: {message}");
-    }
-    if let Some(remedy) = text("remedy") {
-        message = format!("{message}: {remedy}");
-    }
     let code = match status {
         StatusCode::NOT_FOUND => Code::NotFound,
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Code::Denied,
@@ -233,10 +227,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_problem_names_field_and_detail() {
-        let problem = json!({"title": "Invalid", "detail": "is not an id", "field": "id"});
+    fn a_problem_is_told_by_its_detail() {
+        let problem = json!({"title": "Invalid", "detail": "id: has a character that is not allowed"});
         let failure = refusal(StatusCode::BAD_REQUEST, &problem, true);
-        assert_eq!((failure.code, failure.message.as_str()), (Code::Failed, "id: is not an id"));
+        assert_eq!(
+            (failure.code, failure.message.as_str()),
+            (Code::Failed, "id: has a character that is not allowed")
+        );
+        assert_eq!(refusal(StatusCode::CONFLICT, &json!({"title": "Exists"}), true).message, "Exists");
     }
 
     #[test]

@@ -21,7 +21,8 @@ impl Metrics {
     pub fn encode(&self) -> String {
         let registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
         let mut text = String::new();
-        prometheus_client::encoding::text::encode(&mut text, &registry).expect("writing to a string cannot fail");
+        prometheus_client::encoding::text::encode(&mut text, &registry)
+            .expect("writing to a string cannot fail");
         text
     }
 }

@@ -30,7 +30,12 @@ impl Part {
     #[must_use]
     pub fn grpc<S>(mut self, service: S) -> Self
     where
-        S: tower::Service<http::Request<Body>, Error = Infallible> + NamedService + Clone + Send + Sync + 'static,
+        S: tower::Service<http::Request<Body>, Error = Infallible>
+            + NamedService
+            + Clone
+            + Send
+            + Sync
+            + 'static,
         S::Response: axum::response::IntoResponse,
         S::Future: Send + 'static,
     {
@@ -41,7 +46,11 @@ impl Part {
     /// Serves a listener by its name in DESIGN section 6 (`mqtt`, `mqtts`, `ws`, `api`, …). The runtime binds it before anything
     /// starts. `serve` returns when [`crate::Stop::drain`] has resolved and its connections are closed.
     #[must_use]
-    pub fn listen<F>(mut self, name: &'static str, serve: impl FnOnce(TcpListener) -> F + Send + 'static) -> Self
+    pub fn listen<F>(
+        mut self,
+        name: &'static str,
+        serve: impl FnOnce(TcpListener) -> F + Send + 'static,
+    ) -> Self
     where
         F: Future<Output = anyhow::Result<()>> + Send + 'static,
     {
@@ -51,7 +60,11 @@ impl Part {
 
     /// Runs in the background. It returns when [`crate::Stop::finish`] has resolved and its work is done; an error stops the process.
     #[must_use]
-    pub fn task(mut self, name: &'static str, work: impl Future<Output = anyhow::Result<()>> + Send + 'static) -> Self {
+    pub fn task(
+        mut self,
+        name: &'static str,
+        work: impl Future<Output = anyhow::Result<()>> + Send + 'static,
+    ) -> Self {
         self.tasks.push((name, Box::pin(work)));
         self
     }

@@ -1,13 +1,11 @@
 //! `drover deadletters`: messages that were accepted and could not be understood.
 
 use clap::Args;
-use serde_json::Value;
 
 use super::LIST_LIMIT;
 use crate::client::{Query, Target};
 use crate::failure::Outcome;
 use crate::output::{Column, Output, field};
-use crate::period;
 
 #[derive(Args)]
 pub struct DeadlettersArgs {
@@ -17,7 +15,7 @@ pub struct DeadlettersArgs {
 }
 
 const COLUMNS: &[Column] = &[
-    ("RECEIVED", received),
+    ("RECEIVED", |d| field(d, "/received")),
     ("DEVICE", |d| field(d, "/device")),
     ("TOPIC", |d| field(d, "/topic")),
     ("REASON", |d| field(d, "/reason")),
@@ -29,13 +27,6 @@ const SHOWN: usize = 40;
 
 pub async fn run(args: DeadlettersArgs, target: &Target, output: Output) -> Outcome {
     output.list(COLUMNS, target.client()?.list("/v1/deadletters", &Query::new(), args.limit).await?)
-}
-
-fn received(letter: &Value) -> String {
-    match letter.get("received").and_then(Value::as_i64) {
-        Some(millis) => period::show_millis(millis),
-        None => field(letter, "/received"),
-    }
 }
 
 fn shortened(text: &str) -> String {

@@ -74,7 +74,7 @@ pub async fn run(command: DeviceCommand, target: &Target, output: Output) -> Out
         DeviceCommand::Create(args) => create(args, &client, target, output).await,
         DeviceCommand::List { labels, limit } => {
             let query: Query =
-                labels.iter().map(|(key, value)| ("label", format!("{key}={value}"))).collect();
+                labels.iter().map(|(key, value)| ("label", format!("{key}:{value}"))).collect();
             output.list(COLUMNS, client.list("/v1/devices", &query, limit).await?)
         }
         DeviceCommand::Get { id } => {

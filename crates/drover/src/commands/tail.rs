@@ -80,6 +80,10 @@ async fn print_all(response: Response, output: Output, left: &mut Option<u64>) -
             if *left == Some(0) {
                 break;
             }
+            if event.name == "lagged" {
+                note(&format!("drover: this reader is too slow and missed messages: {}", event.data));
+                continue;
+            }
             print(&event, output)?;
             *left = left.map(|left| left - 1);
         }

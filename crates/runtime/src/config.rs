@@ -1,0 +1,279 @@
+//! Settings in layers: each section's `default.toml` < file < `DROVER_<SECTION>__<KEY>` < flags. What no default names is an error.
+//! The environment is read here and nowhere else.
+
+mod environment;
+mod nearest;
+mod show;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::de::DeserializeOwned;
+use toml::{Table, Value};
+
+pub use environment::environment;
+use nearest::nearest;
+
+/// The runtime's own sections.
+const RUNTIME_DEFAULTS: &str = include_str!("../default.toml");
+/// Largest file that is read as settings.
+const MAX_FILE_BYTES: u64 = 1 << 20;
+
+/// Where a value was given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// A file.
+    File(PathBuf),
+    /// A variable of the environment.
+    Variable(String),
+    /// A flag of the command line.
+    Flag(String),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Variable(name) => f.write_str(name),
+            Self::Flag(name) => f.write_str(name),
+        }
+    }
+}
+
+/// Everything that is wrong with the settings, one line each.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}", problems.join("\n"))]
+pub struct ConfigError {
+    /// Each names the key and where it was given.
+    pub problems: Vec<String>,
+}
+
+impl ConfigError {
+    fn one(problem: String) -> Self {
+        Self { problems: vec![problem] }
+    }
+}
+
+/// What the layers are made of, lowest first.
+#[derive(Debug, Default)]
+pub struct Sources<'a> {
+    /// Sections of the parts: name and `default.toml`, which holds the section's keys without a header.
+    pub sections: &'a [(&'a str, &'a str)],
+    /// A file that must be there.
+    pub file: Option<PathBuf>,
+    /// Files of which the first that is there counts, when none was given.
+    pub search: Vec<PathBuf>,
+    /// Variables, as [`environment`] gives them.
+    pub variables: Vec<(String, String)>,
+    /// Dotted key, value and name of each flag.
+    pub flags: Vec<(String, Value, String)>,
+}
+
+/// The settings in force and where each comes from.
+#[derive(Debug, Clone)]
+pub struct Layers {
+    sections: Vec<String>,
+    values: Table,
+    origins: BTreeMap<String, Origin>,
+}
+
+impl Layers {
+    /// Puts the layers over one another.
+    ///
+    /// # Errors
+    /// All unknown keys, wrong types and unreadable files at once.
+    pub fn load(sources: Sources<'_>) -> Result<Self, ConfigError> {
+        let mut layers = Self::defaults(sources.sections)?;
+        let mut problems = Vec::new();
+        if let Some((path, table)) = read_file(sources.file, sources.search)? {
+            layers.overlay(&table, "", &Origin::File(path), &mut problems);
+        }
+        for (name, text) in sources.variables {
+            match environment::setting(&name, &layers) {
+                Ok(Some(key)) => layers.set_text(&key, &text, &Origin::Variable(name), &mut problems),
+                Ok(None) => {}
+                Err(problem) => problems.push(problem),
+            }
+        }
+        for (key, value, flag) in sources.flags {
+            layers.set(&key, value, &Origin::Flag(flag), &mut problems);
+        }
+        if problems.is_empty() { Ok(layers) } else { Err(ConfigError { problems }) }
+    }
+
+    /// One section as its type.
+    ///
+    /// # Errors
+    /// When a value does not fit, for instance a number that is too large.
+    pub fn section<T: DeserializeOwned>(&self, name: &str) -> Result<T, ConfigError> {
+        let section = self.values.get(name).cloned().unwrap_or_else(|| Value::Table(Table::new()));
+        section.try_into().map_err(|error| {
+            let detail = error.to_string();
+            let given: Vec<_> = self.origins.iter().filter(|(key, _)| within(key, name)).collect();
+            let given: Vec<_> = given.iter().map(|(key, origin)| format!("{key} by {origin}")).collect();
+            let given =
+                if given.is_empty() { String::new() } else { format!(" (given: {})", given.join(", ")) };
+            ConfigError::one(format!("section [{name}]: {}{given}", detail.trim().replace('\n', " ")))
+        })
+    }
+
+    /// One value by its dotted key.
+    pub fn value(&self, key: &str) -> Option<&Value> {
+        let (first, rest) = key.split_once('.').unwrap_or((key, ""));
+        let value = self.values.get(first)?;
+        if rest.is_empty() {
+            return Some(value);
+        }
+        rest.split('.').try_fold(value, |value, part| value.as_table()?.get(part))
+    }
+
+    /// Where a value was given; none for defaults.
+    pub fn origin(&self, key: &str) -> Option<&Origin> {
+        self.origins.get(key)
+    }
+
+    /// The settings in force as TOML: secrets masked, origins of what is not default as comments.
+    pub fn show_masked(&self) -> String {
+        show::show(&self.sections, &self.values, &self.origins)
+    }
+
+    /// Every dotted key that there is.
+    fn keys(&self) -> Vec<String> {
+        let mut keys = Vec::new();
+        for (name, value) in &self.values {
+            collect_keys(name, Some(value), &mut keys);
+        }
+        keys
+    }
+
+    fn defaults(sections: &[(&str, &str)]) -> Result<Self, ConfigError> {
+        let broken = |name: &str, error: toml::de::Error| {
+            ConfigError::one(format!("default.toml of {name}: {}", error.message()))
+        };
+        let mut values: Table = RUNTIME_DEFAULTS.parse().map_err(|error| broken("runtime", error))?;
+        let mut names: Vec<String> =
+            ["listen", "log", "logging", "tls", "stop", "process"].map(str::to_owned).into();
+        for (name, text) in sections {
+            let table: Table = text.parse().map_err(|error| broken(name, error))?;
+            values.insert((*name).to_owned(), Value::Table(table));
+            names.push((*name).to_owned());
+        }
+        Ok(Self { sections: names, values, origins: BTreeMap::new() })
+    }
+
+    fn overlay(&mut self, table: &Table, prefix: &str, origin: &Origin, problems: &mut Vec<String>) {
+        for (name, value) in table {
+            let key = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
+            match (self.value(&key), value) {
+                (Some(Value::Table(_)), Value::Table(inner)) => self.overlay(inner, &key, origin, problems),
+                _ => self.set(&key, value.clone(), origin, problems),
+            }
+        }
+    }
+
+    /// A variable's text: a bare text where the default is one, TOML elsewhere.
+    fn set_text(&mut self, key: &str, text: &str, origin: &Origin, problems: &mut Vec<String>) {
+        let parsed =
+            format!("value = {text}").parse::<Table>().ok().and_then(|mut table| table.remove("value"));
+        let value = match (self.value(key), parsed) {
+            (Some(Value::String(_)), Some(quoted @ Value::String(_))) => quoted,
+            (Some(Value::String(_)), _) | (_, None) => Value::String(text.to_owned()),
+            (_, Some(value)) => value,
+        };
+        self.set(key, value, origin, problems);
+    }
+
+    fn set(&mut self, key: &str, value: Value, origin: &Origin, problems: &mut Vec<String>) {
+        let Some(default) = self.value(key) else {
+            problems.push(self.unknown(key, &origin.to_string()));
+            return;
+        };
+        match fit(default, value) {
+            Some(value) => {
+                if let Some(place) = self.place(key) {
+                    *place = value;
+                    self.origins.insert(key.to_owned(), origin.clone());
+                }
+            }
+            None => problems.push(format!("{key} ({origin}): expected {}", expected(default))),
+        }
+    }
+
+    fn place(&mut self, key: &str) -> Option<&mut Value> {
+        let mut parts = key.split('.');
+        let first = self.values.get_mut(parts.next()?)?;
+        parts.try_fold(first, |value, part| value.as_table_mut()?.get_mut(part))
+    }
+
+    fn unknown(&self, key: &str, origin: &str) -> String {
+        let section = key.split('.').next().unwrap_or_default();
+        let (what, candidates) = if self.values.contains_key(section) {
+            let mut keys = Vec::new();
+            collect_keys(section, self.values.get(section), &mut keys);
+            (format!("unknown setting {key}"), keys)
+        } else {
+            (format!("unknown section [{section}]"), self.sections.clone())
+        };
+        let wanted = if self.values.contains_key(section) { key } else { section };
+        format!("{what} ({origin}); nearest: {}", nearest(wanted, &candidates).join(", "))
+    }
+}
+
+fn within(key: &str, section: &str) -> bool {
+    key.strip_prefix(section).is_some_and(|rest| rest.starts_with('.'))
+}
+
+fn collect_keys(prefix: &str, value: Option<&Value>, keys: &mut Vec<String>) {
+    match value {
+        Some(Value::Table(table)) => {
+            for (name, inner) in table {
+                collect_keys(&format!("{prefix}.{name}"), Some(inner), keys);
+            }
+        }
+        _ => keys.push(prefix.to_owned()),
+    }
+}
+
+/// The value when it has the default's type. A whole number serves as a fraction.
+fn fit(default: &Value, value: Value) -> Option<Value> {
+    match (default, value) {
+        #[expect(clippy::cast_precision_loss, reason = "settings are far below 2^53")]
+        (Value::Float(_), Value::Integer(whole)) => Some(Value::Float(whole as f64)),
+        (Value::Table(known), Value::Table(_)) if !known.is_empty() => None,
+        (Value::Array(known), Value::Array(given)) => {
+            let fits = |item: &Value| known.first().is_none_or(|first| first.same_type(item));
+            given.iter().all(fits).then_some(Value::Array(given))
+        }
+        (default, value) => default.same_type(&value).then_some(value),
+    }
+}
+
+fn expected(default: &Value) -> String {
+    match default {
+        Value::String(_) => "a text".to_owned(),
+        Value::Integer(_) => format!("a whole number like {default}"),
+        Value::Float(_) => format!("a number like {default}"),
+        Value::Boolean(_) => "true or false".to_owned(),
+        Value::Array(_) => "a list like [\"a\", \"b\"]".to_owned(),
+        Value::Table(_) => "a table of settings".to_owned(),
+        Value::Datetime(_) => "a time".to_owned(),
+    }
+}
+
+fn read_file(file: Option<PathBuf>, search: Vec<PathBuf>) -> Result<Option<(PathBuf, Table)>, ConfigError> {
+    let Some(path) = file.or_else(|| search.into_iter().find(|path| path.is_file())) else {
+        return Ok(None);
+    };
+    let problem = |detail: String| ConfigError::one(format!("{}: {detail}", path.display()));
+    let length = std::fs::metadata(&path).map_err(|error| problem(error.to_string()))?.len();
+    if length > MAX_FILE_BYTES {
+        return Err(problem(format!("{length} bytes are too many for a file of settings")));
+    }
+    let text = std::fs::read_to_string(&path).map_err(|error| problem(error.to_string()))?;
+    let table =
+        text.parse().map_err(|error: toml::de::Error| problem(error.to_string().trim().to_owned()))?;
+    Ok(Some((path, table)))
+}

@@ -1,0 +1,165 @@
+//! A process from its start to its end, as a straight story: open, bind, build, serve, announce, wait, drain, finish.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use drover_model::Clock;
+use serde::Deserialize;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use crate::{DataDir, Env, Part, Rng, Settings, Stop, SystemClock, Tasks, foundation, limits, listeners};
+
+/// What a process is started from.
+pub struct Program {
+    /// The runtime's own settings.
+    pub settings: Settings,
+    /// Its directory.
+    pub data_dir: PathBuf,
+    /// Time of day.
+    pub clock: Clock,
+    /// Randomness.
+    pub rng: Rng,
+}
+
+impl Program {
+    /// With the system's time and randomness.
+    pub fn new(settings: Settings, data_dir: PathBuf) -> Self {
+        Self { settings, data_dir, clock: SystemClock::clock(), rng: Rng::system() }
+    }
+}
+
+/// Section `[stop]`.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StopSettings {
+    /// Longest wait for listeners.
+    pub drain_timeout_s: u64,
+    /// Longest wait for tasks.
+    pub finish_timeout_s: u64,
+}
+
+/// What is said once everything serves.
+#[derive(Debug, Clone)]
+pub struct Announcement {
+    /// Bound addresses by listener.
+    pub addresses: BTreeMap<&'static str, SocketAddr>,
+    /// Absolute path of the data directory.
+    pub data_dir: PathBuf,
+}
+
+/// Runs parts until `stop` begins to drain (see [`crate::signals::watch`]) or one of them fails.
+///
+/// # Errors
+/// What kept the process from starting, the first task that failed, or what did not finish within the deadline.
+pub async fn run<F>(
+    program: Program,
+    stop: Stop,
+    build: impl FnOnce(Env) -> F,
+    announce: impl FnOnce(&Announcement),
+) -> anyhow::Result<()>
+where
+    F: Future<Output = anyhow::Result<Vec<Part>>>,
+{
+    let (tasks, failure) = Tasks::new(stop.clone());
+    limits::raise_open_files();
+
+    let data_dir = Arc::new(DataDir::open(&program.data_dir)?);
+    let bound = listeners::bind(&program.settings.listen).await?;
+    let env = foundation::open(&program, &data_dir, &tasks, &stop).await?;
+    let parts = build(env.clone()).await?;
+
+    let serving = tasks.group();
+    let addresses = start(parts, bound, &env, &serving)?;
+    data_dir.write_addresses(&addresses)?;
+    announce(&Announcement { addresses, data_dir: data_dir.path().to_owned() });
+
+    let outcome = wait(&stop, failure).await;
+    data_dir.remove_addresses()?;
+    let finished = shut_down(&env, &serving, program.settings.stop).await;
+    outcome.and(finished)
+}
+
+/// Makes every part reachable, then starts their tasks, then lets clients in.
+fn start(
+    parts: Vec<Part>,
+    mut bound: BTreeMap<&'static str, TcpListener>,
+    env: &Env,
+    serving: &Tasks,
+) -> anyhow::Result<BTreeMap<&'static str, SocketAddr>> {
+    let mut addresses = BTreeMap::new();
+    let mut tasks = Vec::new();
+    let mut servers = Vec::new();
+    for part in parts {
+        if let Some(routes) = part.routes {
+            env.peers.serve(part.name, routes.routes());
+        }
+        tasks.extend(part.tasks.into_iter().map(|(name, work)| (part.name, name, work)));
+        servers.extend(part.listeners);
+    }
+    for (part, name, work) in tasks {
+        env.tasks.spawn(name, async move { work.await.with_context(|| format!("part {part}")) });
+    }
+    for (name, serve) in servers {
+        // A listener that is switched off was never bound.
+        if let Some(listener) = bound.remove(name) {
+            addresses.insert(name, listener.local_addr().with_context(|| format!("listener {name}"))?);
+            serving.spawn(name, serve(listener));
+        }
+    }
+    for name in bound.keys() {
+        tracing::warn!("no part of this process serves {name}");
+    }
+    Ok(addresses)
+}
+
+/// Resolves when the process is to stop: with an error when a task failed.
+async fn wait(stop: &Stop, mut failure: mpsc::Receiver<anyhow::Error>) -> anyhow::Result<()> {
+    // Cancel-safe: neither future loses anything.
+    tokio::select! {
+        Some(error) = failure.recv() => Err(error),
+        () = stop.drain() => Ok(()),
+    }
+}
+
+/// Lets clients go, then finishes what they left. Each wait has its deadline; what is past it is named.
+async fn shut_down(env: &Env, serving: &Tasks, deadlines: StopSettings) -> anyhow::Result<()> {
+    let drain_timeout = Duration::from_secs(deadlines.drain_timeout_s);
+    let finish_timeout = Duration::from_secs(deadlines.finish_timeout_s);
+    env.stop.begin_drain();
+    if timeout(drain_timeout, serving.ended()).await.is_err() {
+        tracing::warn!("clients did not leave in {} s: {}", deadlines.drain_timeout_s, serving.running());
+    }
+    match timeout(finish_timeout, env.producer.flush()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::error!("records that nobody was acknowledged are lost: {error}"),
+        Err(_) => {
+            tracing::error!("records that nobody was acknowledged are lost: the disk does not take them");
+        }
+    }
+    env.stop.begin_finish();
+    let unfinished = timeout(finish_timeout, env.tasks.ended()).await.is_err();
+    let log = env.log.clone();
+    if timeout(finish_timeout, tokio::task::spawn_blocking(move || log.close())).await.is_err() {
+        tracing::error!(
+            "the log did not close in {} s; the next start repairs its end",
+            deadlines.finish_timeout_s
+        );
+    }
+    if timeout(finish_timeout, env.db.close()).await.is_err() {
+        tracing::error!("the database did not close in {} s", deadlines.finish_timeout_s);
+    }
+    if unfinished {
+        bail!("not finished in {} s: {}", deadlines.finish_timeout_s, env.tasks.running());
+    }
+    Ok(())
+}
