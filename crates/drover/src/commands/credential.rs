@@ -13,7 +13,12 @@ use crate::output::{Column, Format, Output, field};
 #[derive(Subcommand)]
 pub enum CredentialCommand {
     /// Make a token for a device; it is shown now and never again
-    Create { device: DeviceId },
+    Create {
+        device: DeviceId,
+        /// Print the secret and nothing else
+        #[arg(long)]
+        only_secret: bool,
+    },
     /// A device's credentials, without their secrets
     List {
         device: DeviceId,
