@@ -211,11 +211,8 @@ fn refusal(status: StatusCode, problem: &Value, with_token: bool) -> Failure {
         _ => Code::Failed,
     };
     if status == StatusCode::UNAUTHORIZED {
-        message += if with_token {
-            "; the token is not one of this server: give its own with --token, or its --data-dir"
-        } else {
-            "; give a token with --token or DROVER_TOKEN, or the server's --data-dir"
-        };
+        let what = if with_token { "the server does not know this token" } else { "a token is needed" };
+        message = format!("{what}: give one with --token or DROVER_TOKEN, or name the server's --data-dir");
     }
     Failure::new(code, message)
 }

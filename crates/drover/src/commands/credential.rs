@@ -39,14 +39,17 @@ const CREATED: &[Column] =
 pub async fn run(command: CredentialCommand, target: &Target, output: Output) -> Outcome {
     let client = target.client()?;
     match command {
-        CredentialCommand::Create { device } => {
+        CredentialCommand::Create { device, only_secret } => {
             let credential = create_token(&client, &device).await?;
-            output.object(CREATED, &credential)?;
-            if output.format == Format::Table {
-                output
-                    .line(&format!("\n{}", first_message(target, &device, &field(&credential, "/secret"))))?;
+            let secret = field(&credential, "/secret");
+            if only_secret {
+                return output.line(&secret);
             }
-            Ok(())
+            output.object(CREATED, &credential)?;
+            if output.format != Format::Table {
+                return Ok(());
+            }
+            output.line(&format!("\n{}", first_message(target, &device, &secret)))
         }
         CredentialCommand::List { device, limit } => {
             let path = format!("/v1/devices/{device}/credentials");

@@ -1,6 +1,6 @@
 //! `drover device`: the registry of devices.
 
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand};
 use drover_model::DeviceId;
 use reqwest::Method;
 use serde_json::{Map, Value, json};
@@ -46,9 +46,8 @@ pub struct CreateArgs {
 }
 
 #[derive(Args)]
-#[group(required = true, multiple = true)]
+#[command(group = ArgGroup::new("change").args(["profile", "labels", "remove_labels"]).required(true).multiple(true))]
 pub struct UpdateArgs {
-    #[arg(group = "device")]
     id: DeviceId,
     /// The new profile
     #[arg(long)]
