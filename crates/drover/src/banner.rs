@@ -35,7 +35,10 @@ fn text(announcement: &Announcement, data_dir: &Path) -> String {
     } else {
         format!(" --data-dir {}", data_dir.display())
     };
-    line(&mut text, &format!("\n  try    {}", bold(&format!("drover device create pump-1 --credential{option}"))));
+    line(
+        &mut text,
+        &format!("\n  try    {}", bold(&format!("drover device create pump-1 --credential{option}"))),
+    );
     line(&mut text, "  stop   Ctrl-C\n");
     text
 }

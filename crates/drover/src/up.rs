@@ -1,7 +1,7 @@
 //! `drover up`: every part in one process. Which parts those are and what they are told; how a process runs is in `runtime`.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
@@ -69,7 +69,9 @@ impl ListenArgs {
         let served = [("mqtt", &self.mqtt), ("mqtts", &self.mqtts), ("ws", &self.ws), ("api", &self.api)];
         let given = served.into_iter().filter_map(|(name, address)| Some((name, address.clone()?)));
         given
-            .map(|(name, address)| (format!("listen.{name}"), Value::String(address), format!("--listen-{name}")))
+            .map(|(name, address)| {
+                (format!("listen.{name}"), Value::String(address), format!("--listen-{name}"))
+            })
             .collect()
     }
 
@@ -115,7 +117,9 @@ fn start(args: UpArgs) -> anyhow::Result<()> {
     let configs = Configs::read(&layers)?;
     logs::start(&configs.runtime.logging)?;
     for name in args.listen.unserved() {
-        tracing::warn!("--listen-{name}: this version of drover does not serve {name}; nothing listens there");
+        tracing::warn!(
+            "--listen-{name}: this version of drover does not serve {name}; nothing listens there"
+        );
     }
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     if configs.runtime.process.worker_threads > 0 {
