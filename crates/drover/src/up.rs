@@ -1,7 +1,7 @@
 //! `drover up`: every part in one process. Which parts those are and what they are told; how a process runs is in `runtime`.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
