@@ -1,1 +1,15 @@
-//! To be written.
+//! What every gateway shares: the way into the log, who a device is, and messages on their way down to devices.
+//! No protocol and no sockets.
+
+mod authenticator;
+mod backoff;
+mod downlink;
+mod ingress;
+mod refusals;
+mod subject;
+mod verifiers;
+
+pub use authenticator::{AuthenticationError, Authenticator, AuthenticatorOptions, Change, Changes, Identity};
+pub use downlink::{Downlink, DownlinkMessage};
+pub use ingress::Ingress;
+pub use refusals::RefusedReason;

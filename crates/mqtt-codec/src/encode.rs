@@ -14,7 +14,7 @@ use crate::error::EncodeError;
 use crate::packet::{Packet, PacketType, Publish, QoS, Version};
 use crate::properties::{PublishProperties, put_publish_properties};
 use crate::topic::TopicName;
-use crate::write::{Count, Sink, put_text, put_u16, put_variable_byte_integer};
+use crate::write::{Count, Sink, put_binary, put_u16, put_variable_byte_integer};
 
 /// A PUBLISH of borrowed parts. What differs from receiver to receiver (expiry, alias, subscription identifiers) is
 /// taken from here alone and never from `properties`, so one message's properties serve all its receivers.
@@ -84,7 +84,8 @@ impl<'a> PublishRef<'a> {
     }
 
     fn put_head(&self, version: Version, sink: &mut impl Sink) -> Result<(), EncodeError> {
-        put_text(sink, self.topic)?;
+        // `check` has refused U+0000 in it.
+        put_binary(sink, self.topic.as_bytes())?;
         if let Some(packet_id) = self.packet_id {
             put_u16(sink, packet_id.get());
         }

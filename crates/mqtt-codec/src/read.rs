@@ -84,9 +84,14 @@ impl<'a> Reader<'a> {
         self.take(usize::from(length))
     }
 
-    /// A UTF-8 string without U+0000. `str` can't hold surrogates, so those are refused with the rest.
+    /// A UTF-8 string in which U+0000 is still to be refused. `str` can't hold surrogates, so those are refused here.
+    pub(crate) fn utf8(&mut self) -> Result<&'a str, DecodeError> {
+        let bytes = self.binary()?;
+        str::from_utf8(bytes).map_err(|_| DecodeError::Utf8(self.packet))
+    }
+
     pub(crate) fn text(&mut self) -> Result<&'a str, DecodeError> {
-        let text = str::from_utf8(self.binary()?).map_err(|_| DecodeError::Utf8(self.packet))?;
+        let text = self.utf8()?;
         if text.as_bytes().contains(&0) {
             return Err(DecodeError::NulCharacter(self.packet));
         }

@@ -32,7 +32,7 @@ pub(super) fn read_head(
     version: Version,
 ) -> Result<PublishHead, DecodeError> {
     let qos = publish_qos(first)?;
-    let topic = reader.text()?;
+    let topic = reader.utf8()?;
     let packet_id = if qos == QoS::AtMostOnce { None } else { Some(reader.packet_id()?) };
     let properties: Option<Box<PublishProperties>> =
         if version == Version::V5 { read_properties(reader)? } else { None };
@@ -40,6 +40,7 @@ pub(super) fn read_head(
     match TopicName::parse(topic) {
         Ok(_) => {}
         Err(TopicError::Empty) if has_alias => {}
+        Err(TopicError::Nul) => return Err(DecodeError::NulCharacter(PacketType::Publish)),
         Err(TopicError::Empty) if version == Version::V5 => return Err(DecodeError::EmptyTopic),
         Err(error) => return Err(DecodeError::TopicName { packet: PacketType::Publish, error }),
     }

@@ -313,7 +313,8 @@ fn packets_that_break_a_rule_are_refused_with_its_reason() {
     let wildcard = DecodeError::TopicName { packet: Publish, error: TopicError::WildcardInName };
     let empty = DecodeError::TopicName { packet: Publish, error: TopicError::Empty };
     let reason_code = |packet, code| DecodeError::ReasonCode { packet, code };
-    let cases: Vec<(u8, &[u8], Option<Version>, DecodeError, u8)> = vec![
+    type Case = (u8, &'static [u8], Option<Version>, DecodeError, u8);
+    let cases: Vec<Case> = vec![
         (0x30, b"\0\x03a/+", V4, wildcard.clone(), 0x90),
         (0x30, b"\0\x03a/#\0", V5, wildcard, 0x90),
         (0x30, b"\0\0", V4, empty, 0x90),

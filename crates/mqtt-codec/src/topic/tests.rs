@@ -155,7 +155,7 @@ fn invalid_filters_and_names_are_refused_with_the_cause() {
     assert_eq!(TopicName::parse("a/+"), Err(TopicError::WildcardInName));
     assert_eq!(TopicName::parse("a#b"), Err(TopicError::WildcardInName));
     assert_eq!(TopicName::parse(""), Err(TopicError::Empty));
-    assert!(TopicName::parse(&long[1..]).is_ok());
+    assert!(TopicName::parse(&"a".repeat(MAX_TOPIC_BYTES)).is_ok());
 }
 
 #[test]

@@ -1,0 +1,187 @@
+//! The way into the log: a device's message becomes a record, and its ticket says when it may be acknowledged.
+
+use std::future::Future;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use drover_backbone::{Log, LogError, Offset, Producer, Refused, Shard, Stream, Ticket};
+use drover_model::{Channel, Clock, DeviceId, Tenant};
+use drover_proto::RecordRef;
+use drover_proto::backbone::v1;
+use prost::Message;
+
+use crate::refusals::{Refusals, RefusedReason};
+
+/// How often refused messages are written to the log, as sums.
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Takes messages of authenticated devices into the log.
+pub struct Ingress {
+    producer: Producer,
+    clock: Clock,
+    /// Time of arrival of the newest record, microseconds.
+    last_us: AtomicI64,
+    refusals: Refusals,
+}
+
+impl Ingress {
+    /// Reads the newest times of arrival from the log, so that new ones lie above them even after the clock was set back.
+    ///
+    /// # Errors
+    /// [`LogError`] when the log can't be read.
+    pub fn open(log: &Log, producer: Producer, clock: Clock) -> Result<Self, LogError> {
+        let mut last_us = i64::MIN;
+        for stream in [Stream::Telemetry, Stream::Events] {
+            for shard in (0..log.shards()).map(Shard) {
+                last_us = last_us.max(newest(log, stream, shard)?);
+            }
+        }
+        Ok(Self { producer, clock, last_us: AtomicI64::new(last_us), refusals: Refusals::default() })
+    }
+
+    /// Appends a message. It may be acknowledged when the ticket has resolved, and not before.
+    ///
+    /// # Errors
+    /// [`Refused`]: nothing was taken. After `Busy` and `Full` wait for [`Self::ready`] and offer it again.
+    pub fn accept(
+        &self,
+        (tenant, device): (&Tenant, &DeviceId),
+        channel: Channel,
+        content_type: &str,
+        payload: &[u8],
+    ) -> Result<Ticket, Refused> {
+        let record = RecordRef {
+            tenant: tenant.as_str(),
+            device: device.as_str(),
+            channel: match channel {
+                Channel::Telemetry => v1::Channel::Telemetry,
+                Channel::Event => v1::Channel::Event,
+            },
+            content_type,
+            payload,
+            received_us: self.next_us(),
+            topic: "",
+        };
+        self.producer.append(stream_of(channel), &record)
+    }
+
+    /// Resolves when [`Self::accept`] may take messages of this device again.
+    pub async fn ready(&self, tenant: &Tenant, device: &DeviceId, channel: Channel) {
+        self.producer.ready(stream_of(channel), tenant.as_str(), device.as_str()).await;
+    }
+
+    /// Counts a refused message for the tenant's ledger.
+    pub fn refused(&self, tenant: &Tenant, reason: RefusedReason) {
+        self.refusals.add(tenant, reason);
+    }
+
+    /// Writes the counts of refused messages to the telemetry stream once a second, and a last time when `stop` resolves.
+    pub async fn report(&self, stop: impl Future<Output = ()>) {
+        tokio::pin!(stop);
+        let mut interval = tokio::time::interval(REPORT_INTERVAL);
+        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            // Cancel-safe: neither holds anything.
+            let stopping = tokio::select! {
+                _ = interval.tick() => false,
+                () = &mut stop => true,
+            };
+            self.report_once();
+            if stopping {
+                return;
+            }
+        }
+    }
+
+    fn report_once(&self) {
+        for (tenant, counts) in self.refusals.take() {
+            let payload = counts.encode_to_vec();
+            let record = RecordRef {
+                tenant: tenant.as_str(),
+                device: "",
+                channel: v1::Channel::Refused,
+                content_type: "",
+                payload: &payload,
+                received_us: self.next_us(),
+                topic: "",
+            };
+            if self.producer.append(Stream::Telemetry, &record).is_err() {
+                self.refusals.put_back(&tenant, &counts);
+            }
+        }
+    }
+
+    /// The time of day, but always later than before.
+    fn next_us(&self) -> i64 {
+        let now = self.clock.now().as_micros();
+        let mut last = self.last_us.load(Ordering::Relaxed);
+        loop {
+            let next = now.max(last.saturating_add(1));
+            match self.last_us.compare_exchange_weak(last, next, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => return next,
+                Err(newer) => last = newer,
+            }
+        }
+    }
+}
+
+const fn stream_of(channel: Channel) -> Stream {
+    match channel {
+        Channel::Telemetry => Stream::Telemetry,
+        Channel::Event => Stream::Events,
+    }
+}
+
+/// The newest time of arrival in the last frame of a shard.
+fn newest(log: &Log, stream: Stream, shard: Shard) -> Result<i64, LogError> {
+    let Some(last) = log.end(stream, shard).0.checked_sub(1) else { return Ok(i64::MIN) };
+    let Some((_, frame)) = log.reader(stream, shard, Offset(last))?.try_next()? else { return Ok(i64::MIN) };
+    Ok(frame.records().flatten().map(|record| record.received_us).max().unwrap_or(i64::MIN))
+}
+
+#[cfg(test)]
+mod tests {
+    use drover_backbone::{LogOptions, ProducerOptions};
+    use drover_model::{ManualClock, TenantId, Timestamp};
+
+    use super::*;
+
+    fn open(directory: &std::path::Path, clock: &ManualClock) -> Ingress {
+        let log = Log::open(&format!("embedded:{}", directory.display()), LogOptions::default()).unwrap();
+        let producer = Producer::new(&log, ProducerOptions::new(1, 1));
+        Ingress::open(&log, producer, Clock::new(clock.clone())).unwrap()
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "a test vouches for its tenant")]
+    fn tenant() -> Tenant {
+        Tenant::authenticated(TenantId::parse("acme").unwrap())
+    }
+
+    #[tokio::test]
+    async fn times_of_arrival_grow_even_when_the_clock_stands_or_goes_back_over_a_restart() {
+        let directory = tempfile::tempdir().unwrap();
+        let clock = ManualClock::at(Timestamp::from_millis(1_000));
+        let device = DeviceId::parse("pump").unwrap();
+        let ingress = open(directory.path(), &clock);
+        for _ in 0..3 {
+            let accepted = ingress.accept((&tenant(), &device), Channel::Telemetry, "", b"{}");
+            accepted.unwrap().durable().await.unwrap();
+        }
+        drop(ingress);
+        clock.set(Timestamp::from_millis(10));
+        let ingress = open(directory.path(), &clock);
+        assert_eq!(ingress.next_us(), 1_000_003);
+    }
+
+    #[tokio::test]
+    async fn refused_messages_reach_the_log_as_sums() {
+        let directory = tempfile::tempdir().unwrap();
+        let ingress = open(directory.path(), &ManualClock::default());
+        for _ in 0..3 {
+            ingress.refused(&tenant(), RefusedReason::NotAllowed);
+        }
+        ingress.report(std::future::ready(())).await;
+        ingress.producer.flush().await.unwrap();
+        assert!(ingress.refusals.take().is_empty());
+    }
+}

@@ -1,0 +1,39 @@
+//! Reads the tokens of Live subjects back into ids.
+
+use drover_model::{DeviceId, TenantId};
+
+/// Tenant and device of a subject that ends in `.{tenant}.{device}`.
+pub(crate) fn tenant_and_device(subject: &str) -> Option<(TenantId, DeviceId)> {
+    let (rest, device) = subject.rsplit_once('.')?;
+    let (_, tenant) = rest.rsplit_once('.')?;
+    Some((TenantId::parse(&decoded(tenant)?).ok()?, DeviceId::parse(&decoded(device)?).ok()?))
+}
+
+/// Undoes the percent-encoding of [`drover_backbone::token`].
+fn decoded(token: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(token.len());
+    let mut rest = token.bytes();
+    while let Some(byte) = rest.next() {
+        if byte == b'%' {
+            let mut digit = || char::from(rest.next()?).to_digit(16);
+            bytes.push(u8::try_from(digit()? * 16 + digit()?).ok()?);
+        } else {
+            bytes.push(byte);
+        }
+    }
+    String::from_utf8(bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_come_back_as_they_were_made_tokens() {
+        let subject = format!("downlink.{}.{}", drover_backbone::token("a.b"), drover_backbone::token("p:1.x"));
+        let (tenant, device) = tenant_and_device(&subject).unwrap();
+        assert_eq!((tenant.as_str(), device.as_str()), ("a.b", "p:1.x"));
+        assert!(tenant_and_device("downlink.a").is_none());
+        assert!(tenant_and_device("downlink.a.%2").is_none());
+    }
+}

@@ -1,0 +1,92 @@
+//! The settings of the gateway. Defaults and explanations stand in `default.toml`.
+
+use std::num::{NonZeroU16, NonZeroU32};
+
+use drover_mqtt_codec::topic::TopicFilter;
+use drover_mqtt_codec::{PacketType, ReasonCode};
+use serde::Deserialize;
+
+/// Section `mqtt`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    pub max_connections: NonZeroU32,
+    pub max_handshakes: NonZeroU32,
+    pub connect_timeout_s: u32,
+    pub max_packet_bytes: NonZeroU32,
+    pub max_connect_bytes: NonZeroU32,
+    pub max_topic_levels: usize,
+    pub max_filter_bytes: usize,
+    pub max_subscriptions: usize,
+    pub max_topic_aliases: u16,
+    pub receive_maximum: NonZeroU16,
+    pub max_unacknowledged_bytes: usize,
+    pub stall_timeout_s: u32,
+    pub write_timeout_s: u32,
+    pub max_inflight: NonZeroU16,
+    pub max_queued_messages: usize,
+    pub max_queued_bytes: usize,
+    pub max_keep_alive_s: u16,
+    pub drain_timeout_s: u32,
+    pub max_cached_devices: usize,
+    pub credentials_ttl_s: u32,
+    pub anonymous: Anonymous,
+}
+
+/// Clients without credentials.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Anonymous {
+    pub allow: bool,
+    pub deny: Vec<String>,
+    pub deny_code: u8,
+}
+
+/// A setting that makes no sense.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidConfig {
+    #[error("mqtt.anonymous.deny: {filter:?} is no topic filter: {reason}")]
+    DenyFilter { filter: String, reason: String },
+    #[error("mqtt.anonymous.deny_code: {code} is no failure that SUBACK can carry; the usual one is 135")]
+    DenyCode { code: u8 },
+    #[error("mqtt.{setting} is {value}; at least {least} is needed")]
+    TooSmall { setting: &'static str, value: u64, least: u64 },
+}
+
+impl Config {
+    /// Checks what the types don't say.
+    ///
+    /// # Errors
+    /// [`InvalidConfig`] names the setting.
+    pub fn validate(&self) -> Result<(), InvalidConfig> {
+        for filter in &self.anonymous.deny {
+            TopicFilter::parse(filter).map_err(|error| InvalidConfig::DenyFilter {
+                filter: filter.clone(),
+                reason: error.to_string(),
+            })?;
+        }
+        self.anonymous.code()?;
+        let least = [
+            ("max_packet_bytes", self.max_packet_bytes.get(), 128),
+            ("max_connect_bytes", self.max_connect_bytes.get(), 128),
+        ];
+        match least.into_iter().find(|(_, value, least)| value < least) {
+            Some((setting, value, least)) => {
+                Err(InvalidConfig::TooSmall { setting, value: value.into(), least: least.into() })
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+impl Anonymous {
+    /// The reason code of a denied filter.
+    ///
+    /// # Errors
+    /// The number is none that SUBACK may carry.
+    pub fn code(&self) -> Result<ReasonCode, InvalidConfig> {
+        ReasonCode::from_u8(self.deny_code)
+            .filter(|code| code.is_error() && code.is_allowed_in(PacketType::SubAck))
+            .ok_or(InvalidConfig::DenyCode { code: self.deny_code })
+    }
+}
