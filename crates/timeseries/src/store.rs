@@ -2,6 +2,7 @@
 
 mod open;
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -208,9 +209,15 @@ impl Store {
             devices.extend(shard.state.read().newest_of_all(tenant.as_str(), after, limit));
         }
         for (name, stored) in latest::list(self.0.db.read(), tenant.as_str(), after, limit).await? {
-            let newest = devices.entry(name).or_default();
-            for (key, sample) in stored {
-                latest::merge(newest, &key, sample);
+            match devices.entry(name) {
+                Entry::Vacant(entry) => {
+                    entry.insert(stored);
+                }
+                Entry::Occupied(mut entry) => {
+                    for (key, sample) in stored {
+                        latest::merge(entry.get_mut(), &key, sample);
+                    }
+                }
             }
         }
         let page = devices.into_iter().take(limit);
