@@ -28,7 +28,10 @@ async fn a_stream_shows_what_was_asked_for_and_no_other_tenants() {
     let mut all = open(&rest, "").await;
     live.publish("telemetry.acme.pump%2E7", "acme".into());
     live.publish("event.default.pump%2E7", r#"{"device":"pump.7","ts":1,"event":{}}"#.into());
-    assert_eq!(next(&mut all).await.unwrap(), "event: events\ndata: {\"device\":\"pump.7\",\"ts\":1,\"event\":{}}\n\n");
+    assert_eq!(
+        next(&mut all).await.unwrap(),
+        "event: events\ndata: {\"device\":\"pump.7\",\"ts\":1,\"event\":{}}\n\n"
+    );
     live.publish("telemetry.default.other", "{}".into());
     assert_eq!(next(&mut all).await.unwrap(), "event: telemetry\ndata: {}\n\n");
     live.publish("telemetry.default.pump%2E7", r#"{"device":"pump.7"}"#.into());

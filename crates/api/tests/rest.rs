@@ -11,7 +11,8 @@ use stub::{Rest, request};
 #[tokio::test]
 async fn a_device_lives_from_registration_to_deletion() {
     let rest = Rest::start().await;
-    let made = rest.call("POST /v1/devices", r#"{"id":"pump-7","labels":{"site":"north","floor":"2"}}"#).await;
+    let made =
+        rest.call("POST /v1/devices", r#"{"id":"pump-7","labels":{"site":"north","floor":"2"}}"#).await;
     assert_eq!((made.status, made.header("location")), (StatusCode::CREATED, "/v1/devices/pump-7"));
     let device = json!({
         "id": "pump-7", "profile": "default", "labels": {"site": "north", "floor": "2"},
@@ -23,9 +24,15 @@ async fn a_device_lives_from_registration_to_deletion() {
     assert_eq!((read.json(), read.header("etag")), (device, "\"1\""));
 
     let patch = r#"{"profile":"big","labels":{"site":"south","floor":null}}"#;
-    let stale = request("PATCH /v1/devices/pump-7", patch).header("if-match", "\"9\"").body(Body::from(patch)).unwrap();
+    let stale = request("PATCH /v1/devices/pump-7", patch)
+        .header("if-match", "\"9\"")
+        .body(Body::from(patch))
+        .unwrap();
     assert_eq!(rest.read(stale).await.status, StatusCode::PRECONDITION_FAILED);
-    let fresh = request("PATCH /v1/devices/pump-7", patch).header("if-match", "\"1\"").body(Body::from(patch)).unwrap();
+    let fresh = request("PATCH /v1/devices/pump-7", patch)
+        .header("if-match", "\"1\"")
+        .body(Body::from(patch))
+        .unwrap();
     let changed = rest.read(fresh).await;
     assert_eq!((changed.status, changed.header("etag")), (StatusCode::OK, "\"2\""));
     assert_eq!(changed.json()["labels"], json!({"site": "south"}));
@@ -70,7 +77,9 @@ async fn two_tenants_never_see_each_others_devices() {
         }
         let deleted = rest.call_as(tenant, &format!("DELETE /v1/devices/{other}"), "").await;
         assert_eq!(deleted.status, StatusCode::NOT_FOUND);
-        let issued = rest.call_as(tenant, &format!("POST /v1/devices/{other}/credentials"), r#"{"type":"token"}"#).await;
+        let issued = rest
+            .call_as(tenant, &format!("POST /v1/devices/{other}/credentials"), r#"{"type":"token"}"#)
+            .await;
         assert_eq!(issued.status, StatusCode::NOT_FOUND);
     }
     let unknown = rest.call_as("nobody", "GET /v1/devices", "").await;
@@ -87,7 +96,12 @@ async fn lists_of_the_control_plane_come_in_pages_and_by_label() {
         rest.call("POST /v1/tenants", &format!(r#"{{"id":"t{number}"}}"#)).await;
         rest.call("POST /v1/devices/d0/credentials", r#"{"type":"token"}"#).await;
     }
-    for (path, expected) in [("/v1/devices?", 5), ("/v1/tenants?", 6), ("/v1/devices/d0/credentials?", 5), ("/v1/devices?label=site:a:b&", 3)] {
+    for (path, expected) in [
+        ("/v1/devices?", 5),
+        ("/v1/tenants?", 6),
+        ("/v1/devices/d0/credentials?", 5),
+        ("/v1/devices?label=site:a:b&", 3),
+    ] {
         let mut seen = Vec::new();
         let mut token = String::new();
         loop {
@@ -136,7 +150,14 @@ async fn telemetry_is_read_as_it_is_asked_for() {
     let answer = rest.get(&format!("/v1/devices/pump-7/telemetry?{query}")).await.json();
     assert_eq!(answer["incomplete"], json!(["shard 3"]));
     let text = asked(answer);
-    for part in ["\"temp\", \"a/b.c\"", "from_us: 1000000", "to_us: 2000000", "interval_us: 300000000", "aggregation: Max", "limit: 9"] {
+    for part in [
+        "\"temp\", \"a/b.c\"",
+        "from_us: 1000000",
+        "to_us: 2000000",
+        "interval_us: 300000000",
+        "aggregation: Max",
+        "limit: 9",
+    ] {
         assert!(text.contains(part), "{part} in {text}");
     }
     let text = asked(rest.get("/v1/devices/pump-7/telemetry").await.json());
@@ -147,7 +168,8 @@ async fn telemetry_is_read_as_it_is_asked_for() {
 #[tokio::test]
 async fn the_ledger_is_the_stream_services() {
     let rest = Rest::start().await;
-    let expected = json!({"accepted": 3, "stored": 1, "dead_lettered": 1, "pending": 1, "refused": {"too_large": 2}});
+    let expected =
+        json!({"accepted": 3, "stored": 1, "dead_lettered": 1, "pending": 1, "refused": {"too_large": 2}});
     assert_eq!(rest.get("/v1/ledger").await.json(), expected);
 }
 
@@ -160,11 +182,17 @@ async fn health_names_the_sick_part_and_needs_no_token() {
     assert_eq!(ask().await.status, StatusCode::SERVICE_UNAVAILABLE);
     log.set(Status::Ok);
     let answer = ask().await;
-    assert_eq!((answer.status, answer.json()), (StatusCode::OK, json!({"status": "ok", "parts": {"log": {"status": "ok"}}})));
+    assert_eq!(
+        (answer.status, answer.json()),
+        (StatusCode::OK, json!({"status": "ok", "parts": {"log": {"status": "ok"}}}))
+    );
     log.set(Status::Degraded("no space left".into()));
     let answer = ask().await;
     let parts = json!({"log": {"status": "degraded", "detail": "no space left"}});
-    assert_eq!((answer.status, answer.json()), (StatusCode::SERVICE_UNAVAILABLE, json!({"status": "degraded", "parts": parts})));
+    assert_eq!(
+        (answer.status, answer.json()),
+        (StatusCode::SERVICE_UNAVAILABLE, json!({"status": "degraded", "parts": parts}))
+    );
 }
 
 #[tokio::test]

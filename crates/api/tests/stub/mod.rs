@@ -18,7 +18,11 @@ use crate::world::{TOKEN, World};
 pub struct Stub;
 
 fn sample(value: value::Kind, flags: u32) -> Option<Sample> {
-    Some(Sample { ts_us: 1_500_999, value: Some(drover_proto::stream::v1::Value { kind: Some(value) }), flags })
+    Some(Sample {
+        ts_us: 1_500_999,
+        value: Some(drover_proto::stream::v1::Value { kind: Some(value) }),
+        flags,
+    })
 }
 
 #[tonic::async_trait]
@@ -30,7 +34,10 @@ impl Telemetry for Stub {
         Ok(Response::new(RangeResponse { series, incomplete: vec!["shard 3".into()] }))
     }
 
-    async fn latest(&self, request: tonic::Request<LatestRequest>) -> Result<Response<LatestResponse>, Status> {
+    async fn latest(
+        &self,
+        request: tonic::Request<LatestRequest>,
+    ) -> Result<Response<LatestResponse>, Status> {
         match request.into_inner().device.as_str() {
             "panic" => panic!("on purpose"),
             "internal" => return Err(Status::internal("secret path /var/lib")),
@@ -49,7 +56,8 @@ impl Telemetry for Stub {
     }
 
     async fn list_latest(
-        &self, request: tonic::Request<ListLatestRequest>,
+        &self,
+        request: tonic::Request<ListLatestRequest>,
     ) -> Result<Response<ListLatestResponse>, Status> {
         let ListLatestRequest { page_size, page_token } = request.into_inner();
         let value = LatestValue { key: "temp".into(), sample: sample(value::Kind::Number(0.5), 0) };
@@ -58,18 +66,23 @@ impl Telemetry for Stub {
     }
 
     async fn list_events(
-        &self, request: tonic::Request<ListEventsRequest>,
+        &self,
+        request: tonic::Request<ListEventsRequest>,
     ) -> Result<Response<ListEventsResponse>, Status> {
         let ListEventsRequest { page_size, page_token, .. } = request.into_inner();
         if page_token == "wrong" {
             return Err(Status::invalid_argument("page_token is not one that this list gave out"));
         }
         let json = format!("{{\"page_size\": {page_size}, \"page_token\": {page_token:?}}}");
-        Ok(Response::new(ListEventsResponse { events: vec![Event { ts_us: 2_000, json }], next_page_token: "next".into() }))
+        Ok(Response::new(ListEventsResponse {
+            events: vec![Event { ts_us: 2_000, json }],
+            next_page_token: "next".into(),
+        }))
     }
 
     async fn list_dead_letters(
-        &self, request: tonic::Request<ListDeadLettersRequest>,
+        &self,
+        request: tonic::Request<ListDeadLettersRequest>,
     ) -> Result<Response<ListDeadLettersResponse>, Status> {
         let ListDeadLettersRequest { page_size, page_token } = request.into_inner();
         let dead_letters = vec![DeadLetter {
@@ -82,7 +95,10 @@ impl Telemetry for Stub {
         Ok(Response::new(ListDeadLettersResponse { dead_letters, next_page_token: "next".into() }))
     }
 
-    async fn get_ledger(&self, _: tonic::Request<GetLedgerRequest>) -> Result<Response<GetLedgerResponse>, Status> {
+    async fn get_ledger(
+        &self,
+        _: tonic::Request<GetLedgerRequest>,
+    ) -> Result<Response<GetLedgerResponse>, Status> {
         let refused = [("too_large".to_owned(), 2)].into();
         Ok(Response::new(GetLedgerResponse { accepted: 3, stored: 1, dead_lettered: 1, pending: 1, refused }))
     }
@@ -131,7 +147,11 @@ impl Rest {
     pub async fn read(&self, request: Request<Body>) -> Answer {
         let (parts, body) = self.send(request).await.into_parts();
         let bytes = body.collect().await.unwrap().to_bytes();
-        Answer { status: parts.status, headers: parts.headers, text: String::from_utf8(bytes.into()).unwrap() }
+        Answer {
+            status: parts.status,
+            headers: parts.headers,
+            text: String::from_utf8(bytes.into()).unwrap(),
+        }
     }
 
     /// A call by the administrator; `call` is method, space, path.
@@ -140,7 +160,10 @@ impl Rest {
     }
 
     pub async fn call_as(&self, tenant: &str, call: &str, body: &str) -> Answer {
-        self.read(request(call, body).header("x-drover-tenant", tenant).body(Body::from(body.to_owned())).unwrap()).await
+        self.read(
+            request(call, body).header("x-drover-tenant", tenant).body(Body::from(body.to_owned())).unwrap(),
+        )
+        .await
     }
 
     pub async fn get(&self, path: &str) -> Answer {
@@ -155,6 +178,7 @@ impl Rest {
 /// The start of a request with the administrator's token.
 pub fn request(call: &str, body: &str) -> http::request::Builder {
     let (method, path) = call.split_once(' ').unwrap();
-    let builder = Request::builder().method(method).uri(path).header("authorization", format!("Bearer {TOKEN}"));
+    let builder =
+        Request::builder().method(method).uri(path).header("authorization", format!("Bearer {TOKEN}"));
     if body.is_empty() { builder } else { builder.header("content-type", "application/json") }
 }
