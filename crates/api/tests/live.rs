@@ -1,4 +1,5 @@
 //! The live stream.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail in this way")]
 
 mod stub;
 mod world;

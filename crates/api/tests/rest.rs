@@ -1,4 +1,5 @@
 //! REST from outside, over HTTP without a socket: the control plane for real, the stream service as a stub.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail in this way")]
 
 mod stub;
 mod world;

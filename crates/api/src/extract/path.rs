@@ -19,8 +19,9 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Path<T>
             Ok(AxumPath(value)) => Ok(Self(value)),
             Err(PathRejection::FailedToDeserializePathParams(error)) => {
                 let names = RawPathParams::from_request_parts(parts, state).await;
-                let first = names.as_ref().ok().and_then(|names| names.iter().next()).map(|(name, _)| name);
-                Err(problem(error, first.unwrap_or("path")))
+                let names =
+                    names.iter().flat_map(RawPathParams::iter).map(|(name, _)| name).collect::<Vec<_>>();
+                Err(problem(error, &names))
             }
             Err(error) => {
                 tracing::error!("path parameters: {error}");
@@ -30,12 +31,16 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Path<T>
     }
 }
 
-/// A lone parameter is read without its name, so `first` stands in for it.
-fn problem(error: FailedToDeserializePathParams, first: &str) -> Problem {
+/// Parameters that are read by their position come without their name: it is the one that the message begins with, as in
+/// "credential id has …", or else the first.
+fn problem(error: FailedToDeserializePathParams, names: &[&str]) -> Problem {
     match error.into_kind() {
         ErrorKind::DeserializeError { key, message, .. } => Problem::field(&key, message),
         ErrorKind::InvalidUtf8InPathParam { key } => Problem::field(&key, "is not UTF-8"),
-        ErrorKind::Message(message) => Problem::field(first, message),
+        ErrorKind::Message(message) => {
+            let name = names.iter().find(|name| message.starts_with(**name)).or(names.first());
+            Problem::field(name.unwrap_or(&"path"), message)
+        }
         other => {
             tracing::error!("path parameters: {other}");
             Problem::internal()
