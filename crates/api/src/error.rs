@@ -122,7 +122,11 @@ impl Problem {
     /// A service's refusal; where it calls the request invalid, `field` is what it must mean, since the rest was checked here.
     pub fn of_field(field: &str, status: &tonic::Status) -> Self {
         match drover_rpc::kind_of(status) {
-            Kind::Invalid => Self::field(field, status.message()),
+            Kind::Invalid => {
+                let message = status.message();
+                let rest = message.strip_prefix(field).and_then(|rest| rest.strip_prefix(' '));
+                Self::field(field, rest.unwrap_or(message))
+            }
             _ => status.clone().into(),
         }
     }

@@ -85,3 +85,6 @@ async fn serve_connection(stream: TcpStream, router: Router, stop: Stop, _permit
         );
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,5 @@
 //! The registry from outside, through its gRPC link.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail in this way")]
 
 #[path = "../../api/tests/world/mod.rs"]
 mod world;

@@ -58,7 +58,7 @@ impl pb::credentials_server::Credentials for CredentialsService {
             return Err(Error::UnknownType.into());
         }
         let (credential, secret) = self.0.create(&tenant, &device_id(&request.device)?).await?;
-        let credential = Some(encode_credential(credential));
+        let credential = Some(encode_credential(&credential));
         Ok(Response::new(pb::CreateCredentialResponse { credential, secret }))
     }
 
@@ -70,7 +70,7 @@ impl pb::credentials_server::Credentials for CredentialsService {
         let pb::ListCredentialsRequest { device, page_size, page_token } = request.into_inner();
         let page = Page::parse(page_size, &page_token).map_err(Error::from)?;
         let (credentials, next_page_token) = self.0.list(&tenant, &device_id(&device)?, &page).await?;
-        let credentials = credentials.into_iter().map(encode_credential).collect();
+        let credentials = credentials.iter().map(encode_credential).collect();
         Ok(Response::new(pb::ListCredentialsResponse { credentials, next_page_token }))
     }
 
@@ -120,7 +120,7 @@ fn encode_tenant(tenant: TenantRow) -> pb::Tenant {
     pb::Tenant { id: tenant.id.to_string(), name: tenant.name, created_us: tenant.created.as_micros() }
 }
 
-fn encode_credential(credential: Credential) -> pb::Credential {
+fn encode_credential(credential: &Credential) -> pb::Credential {
     pb::Credential {
         id: credential.id.to_string(),
         r#type: pb::CredentialType::Token.into(),

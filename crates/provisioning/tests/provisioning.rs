@@ -1,4 +1,5 @@
 //! Tenants and credentials from outside, through their gRPC links.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail in this way")]
 
 #[path = "../../api/tests/world/mod.rs"]
 mod world;

@@ -70,6 +70,10 @@ fn check_media_type(request: &Request) -> Result<(), Problem> {
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    // The derived readers would take the members in a list, too.
+    if bytes.trim_ascii_start().first() != Some(&b'{') {
+        return Err(Problem::new(Sort::Invalid, "the body is not a JSON object, which begins with {"));
+    }
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let path = error.path().to_string();
