@@ -1,5 +1,7 @@
 //! What the program does without a server: help, completions, and the message that there is none.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::process::{Command, Output};
 
 fn drover(arguments: &[&str]) -> Output {
