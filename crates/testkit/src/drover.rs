@@ -181,7 +181,8 @@ impl Drover {
     }
 }
 
-fn command_line(arguments: &[&str]) -> tokio::process::Command {
+/// The command line without a server.
+pub fn command_line(arguments: &[&str]) -> tokio::process::Command {
     let mut command = tokio::process::Command::new(program());
     command.args(arguments).kill_on_drop(true);
     for variable in ["DROVER_URL", "DROVER_TOKEN", "DROVER_TENANT", "DROVER_DATA_DIR", "DROVER_OUTPUT"] {
