@@ -1,5 +1,7 @@
 //! The command line against a running server: forms of output, exit codes, messages.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::process::Output;
 
 use drover_testkit::Drover;

@@ -1,5 +1,7 @@
 //! Drover as a user of Python's paho-mqtt meets it: the scripts in `python/` do what such a user would write.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::path::Path;
 
 use drover_testkit::{Drover, eventually};

@@ -1,5 +1,7 @@
 //! What was acknowledged is there after a restart, however the process ended, and the ledger balances.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use drover_testkit::{Drover, eventually};
 use drover_tests::ordinary_clients::{Login, mosquitto, mosquitto_command};
 use serde_json::{Value, json};

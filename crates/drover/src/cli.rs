@@ -29,7 +29,15 @@ pub struct Cli {
     #[command(flatten)]
     target: Target,
     /// Form of the output
-    #[arg(short, long, global = true, value_enum, default_value_t, value_name = "FORM")]
+    #[arg(
+        short,
+        long,
+        global = true,
+        env = "DROVER_OUTPUT",
+        value_enum,
+        default_value_t,
+        value_name = "FORM"
+    )]
     output: Format,
     #[command(subcommand)]
     command: Command,

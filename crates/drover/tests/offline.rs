@@ -1,10 +1,12 @@
 //! What the program does without a server: help, completions, and the message that there is none.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::process::{Command, Output};
 
 fn drover(arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_drover"));
-    for variable in ["DROVER_URL", "DROVER_TOKEN", "DROVER_TENANT", "DROVER_DATA_DIR"] {
+    for variable in ["DROVER_URL", "DROVER_TOKEN", "DROVER_TENANT", "DROVER_DATA_DIR", "DROVER_OUTPUT"] {
         command.env_remove(variable);
     }
     command.args(arguments).output().unwrap()

@@ -15,8 +15,8 @@ use crate::eventually;
 
 /// The listeners of `drover up`.
 const LISTENERS: [&str; 4] = ["mqtt", "mqtts", "ws", "api"];
-/// Names the program when it is not beside the test.
-const PROGRAM_VARIABLE: &str = "DROVER_TEST_PROGRAM";
+/// Names the program when it is not beside the test. Not one of `DROVER_…`, which are settings.
+const PROGRAM_VARIABLE: &str = "TEST_DROVER_PROGRAM";
 
 /// A data directory that outlives the processes which use it, and goes with the last owner.
 #[derive(Clone)]
@@ -181,10 +181,11 @@ impl Drover {
     }
 }
 
-fn command_line(arguments: &[&str]) -> tokio::process::Command {
+/// The command line without a server.
+pub fn command_line(arguments: &[&str]) -> tokio::process::Command {
     let mut command = tokio::process::Command::new(program());
     command.args(arguments).kill_on_drop(true);
-    for variable in ["DROVER_URL", "DROVER_TOKEN", "DROVER_TENANT", "DROVER_DATA_DIR"] {
+    for variable in ["DROVER_URL", "DROVER_TOKEN", "DROVER_TENANT", "DROVER_DATA_DIR", "DROVER_OUTPUT"] {
         command.env_remove(variable);
     }
     command

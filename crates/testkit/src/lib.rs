@@ -3,5 +3,5 @@
 mod drover;
 mod eventually;
 
-pub use drover::{DataDirectory, Drover};
+pub use drover::{DataDirectory, Drover, command_line};
 pub use eventually::eventually;

@@ -167,14 +167,14 @@ mod tests {
 
     use super::*;
 
-    fn series(value: Value) -> Series {
+    fn series(value: &Value) -> Series {
         value.as_object().unwrap().clone()
     }
 
     #[test]
     fn few_keys_become_columns_and_gaps_stay_empty() {
         let series = series(
-            json!({"a": [{"ts": 0, "value": 1}, {"ts": 1000, "value": 2}], "b": [{"ts": 1000, "value": "x"}]}),
+            &json!({"a": [{"ts": 0, "value": 1}, {"ts": 1000, "value": 2}], "b": [{"ts": 1000, "value": "x"}]}),
         );
         let (head, rows) = wide(&series);
         assert_eq!(head, ["TIME", "a", "b"]);
@@ -183,7 +183,7 @@ mod tests {
 
     #[test]
     fn many_keys_become_rows_by_time() {
-        let series = series(json!({"a": [{"ts": 1000, "value": 2}], "b": [{"ts": 0, "value": true}]}));
+        let series = series(&json!({"a": [{"ts": 1000, "value": 2}], "b": [{"ts": 0, "value": true}]}));
         let (_, rows) = long(&series);
         assert_eq!(rows, [["1970-01-01T00:00:00.000Z", "b", "true"], ["1970-01-01T00:00:01.000Z", "a", "2"]]);
     }

@@ -38,8 +38,8 @@ impl Peer {
         let Some(Packet::Connect(connect)) = self.next(None).await else { panic!("no CONNECT") };
         assert_eq!(connect.username.as_deref(), Some("station-01"));
         assert_eq!(connect.password.as_deref(), Some(&b"drv_x"[..]));
-        let mut properties = ConnAckProperties::default();
-        properties.receive_maximum = NonZeroU16::new(receive_maximum);
+        let receive_maximum = NonZeroU16::new(receive_maximum);
+        let properties = ConnAckProperties { receive_maximum, ..ConnAckProperties::default() };
         self.send(Packet::ConnAck(ConnAck {
             session_present: false,
             reason,

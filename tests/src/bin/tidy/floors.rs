@@ -21,8 +21,7 @@ pub fn check(metadata: &Value) -> Result<Vec<Violation>> {
     for package in packages {
         let Some(own) = floor(package) else {
             if name(package) != WITHOUT_FLOOR {
-                violations
-                    .push(violation(package, "has no floor: add [package.metadata.drover] floor".to_owned()));
+                violations.push(violation(package, "has no floor: add [package.metadata.drover] floor"));
             }
             continue;
         };
@@ -37,7 +36,7 @@ pub fn check(metadata: &Value) -> Result<Vec<Violation>> {
 
 fn broken(package: &Value, own: u64, dependency: &str, floors: &BTreeMap<&str, u64>) -> Option<Violation> {
     if dependency == WITHOUT_FLOOR {
-        return Some(violation(package, format!("imports {WITHOUT_FLOOR}, which nothing may import")));
+        return Some(violation(package, &format!("imports {WITHOUT_FLOOR}, which nothing may import")));
     }
     let theirs = *floors.get(dependency)?;
     if theirs < own {
@@ -50,10 +49,10 @@ fn broken(package: &Value, own: u64, dependency: &str, floors: &BTreeMap<&str, u
             "is on floor {own} and imports {dependency} from floor {theirs}: move the code down, or the call up"
         )
     };
-    Some(violation(package, message))
+    Some(violation(package, &message))
 }
 
-fn violation(package: &Value, message: String) -> Violation {
+fn violation(package: &Value, message: &str) -> Violation {
     let manifest = package["manifest_path"].as_str().unwrap_or_default();
     // From the right, since the path before the workspace is this machine's.
     let folders: Vec<&str> = manifest.rsplit('/').take(3).collect();

@@ -60,7 +60,7 @@ fn is_unnumbered(line: &str, word: &str) -> bool {
         let rest = line.get(at + word.len()..).unwrap_or_default();
         let alone = !before.is_some_and(is_part) && !rest.chars().next().is_some_and(is_part);
         let number = rest.strip_prefix("(#").and_then(|rest| rest.split_once(')')).map(|(number, _)| number);
-        alone && !number.is_some_and(|number| number.parse::<u32>().is_ok())
+        alone && number.is_none_or(|number| number.parse::<u32>().is_err())
     })
 }
 
