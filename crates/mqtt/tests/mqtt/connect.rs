@@ -1,9 +1,7 @@
 //! CONNECT and CONNACK, identity, the end of sessions.
 
 use bytes::Bytes;
-use drover_mqtt_codec::{
-    ConnectProperties, Disconnect, Packet, QoS, ReasonCode, Secret, Version, Will,
-};
+use drover_mqtt_codec::{ConnectProperties, Disconnect, Packet, QoS, ReasonCode, Secret, Version, Will};
 
 use crate::server::{Server, TOKEN, allow_anonymous, anonymous, connect, publish};
 
@@ -35,7 +33,14 @@ async fn wrong_or_missing_credentials_are_refused_in_both_versions() {
     let wrong = Some(Secret(Bytes::from_static(b"wrong")));
     for version in [Version::V4, Version::V5] {
         for (packet, reason) in [
-            ({ let mut p = connect(version, "pump"); p.password = wrong.clone(); p }, ReasonCode::BadUserNameOrPassword),
+            (
+                {
+                    let mut p = connect(version, "pump");
+                    p.password = wrong.clone();
+                    p
+                },
+                ReasonCode::BadUserNameOrPassword,
+            ),
             (connect(version, "nobody"), ReasonCode::BadUserNameOrPassword),
             (connect(version, "pump@nowhere"), ReasonCode::BadUserNameOrPassword),
             (connect(version, "app:key"), ReasonCode::BadUserNameOrPassword),
@@ -126,7 +131,9 @@ async fn a_will_is_sent_unless_the_client_says_goodbye() {
             packet.will = Some(Box::new(will(&format!("wills/{name}"))));
             device.connect(packet).await;
             if goodbye {
-                device.send(&Packet::Disconnect(Disconnect { reason: ReasonCode::Success, properties: None })).await;
+                device
+                    .send(&Packet::Disconnect(Disconnect { reason: ReasonCode::Success, properties: None }))
+                    .await;
                 assert_eq!(device.next().await, None);
             }
         }
@@ -218,7 +225,9 @@ async fn a_stopping_server_acknowledges_first_and_says_goodbye() {
     loop {
         match device.next().await {
             Some(Packet::PubAck(ack)) => last = ack.packet_id.get(),
-            Some(Packet::Disconnect(goodbye)) => break assert_eq!(goodbye.reason, ReasonCode::ServerShuttingDown),
+            Some(Packet::Disconnect(goodbye)) => {
+                break assert_eq!(goodbye.reason, ReasonCode::ServerShuttingDown);
+            }
             other => panic!("{other:?}"),
         }
     }

@@ -11,7 +11,8 @@ async fn the_receive_maximum_of_a_client_is_its_window() {
     let server = Server::start(allow_anonymous).await;
     let mut subscriber = server.tcp().await;
     let mut packet = anonymous(Version::V5, "s");
-    let properties = ConnectProperties { receive_maximum: NonZeroU16::new(2), ..ConnectProperties::default() };
+    let properties =
+        ConnectProperties { receive_maximum: NonZeroU16::new(2), ..ConnectProperties::default() };
     packet.properties = Some(Box::new(properties));
     subscriber.connect(packet).await;
     subscriber.subscribe("a", QoS::AtLeastOnce).await;
@@ -96,27 +97,21 @@ async fn an_mqtt_3_1_1_client_is_paused_at_the_window_and_loses_nothing() {
     for number in 1..=4 {
         device.publish(publish("v1/telemetry", Some(number), b"{}")).await;
     }
-    let mut expected = 1;
-    while expected <= 4 {
-        server.flush().await;
-        // What was held back becomes pending only now; flush until it came.
-        device.expect_puback(expected).await;
-        expected += 1;
-        if expected % 2 == 0 {
-            continue;
-        }
-        tokio::task::yield_now().await;
+    for number in 1..=4 {
+        assert_eq!(server.flushing(device.expect_puback(number)).await, ReasonCode::Success);
     }
+    device.expect_nothing().await;
 }
 
 #[tokio::test]
 async fn a_log_that_takes_nothing_ends_a_client_after_the_stall_timeout() {
     for version in [Version::V4, Version::V5] {
-        let server = Server::start_with(&[NEVER_DURABLE, ("DROVER_LOG__FRAME_BYTES", "1_048_576")], |config| {
-            config.stall_timeout_s = 0;
-            config.max_unacknowledged_bytes = 1_000;
-        })
-        .await;
+        let server =
+            Server::start_with(&[NEVER_DURABLE, ("DROVER_LOG__FRAME_BYTES", "1_048_576")], |config| {
+                config.stall_timeout_s = 0;
+                config.max_unacknowledged_bytes = 1_000;
+            })
+            .await;
         let mut device = server.device(version, "pump").await;
         device.publish(publish("v1/telemetry", Some(1), &[b' '; 1_000])).await;
         device.expect_end(ReasonCode::QuotaExceeded).await;
@@ -131,22 +126,10 @@ async fn a_busy_log_holds_a_message_until_there_is_room() {
     for number in 1..=8 {
         device.publish(publish("v1/telemetry", Some(number), &[b' '; 1_000])).await;
     }
-    let mut acknowledged = 0;
-    while acknowledged < 8 {
-        server.flush().await;
-        device.send(&Packet::PingReq).await;
-        loop {
-            match device.next().await {
-                Some(Packet::PubAck(ack)) => {
-                    acknowledged += 1;
-                    assert_eq!((ack.packet_id.get(), ack.reason), (acknowledged, ReasonCode::Success));
-                    server.flush().await;
-                }
-                Some(Packet::PingResp) => break,
-                other => panic!("{other:?}"),
-            }
-        }
+    for number in 1..=8 {
+        assert_eq!(server.flushing(device.expect_puback(number)).await, ReasonCode::Success);
     }
+    device.expect_nothing().await;
 }
 
 #[tokio::test]

@@ -13,7 +13,8 @@ use crate::server::{NEVER_DURABLE, Server, allow_anonymous, publish, with_proper
 async fn telemetry_and_events_reach_the_log_as_they_came() {
     let server = Server::start(|_| {}).await;
     let mut device = server.device(Version::V5, "pump@acme").await;
-    let cbor = PublishProperties { content_type: Some("application/cbor".into()), ..PublishProperties::default() };
+    let cbor =
+        PublishProperties { content_type: Some("application/cbor".into()), ..PublishProperties::default() };
     device.publish(with_properties(publish("v1/telemetry", None, b"\x01"), cbor)).await;
     device.publish(publish("v1/telemetry", Some(7), b"{\"a\":1}")).await;
     device.publish(publish("v1/events", Some(8), b"{\"b\":2}")).await;
@@ -30,11 +31,14 @@ async fn telemetry_and_events_reach_the_log_as_they_came() {
             }
         }
     }
-    assert_eq!(seen, [
-        (Channel::Telemetry, "application/cbor".into(), b"\x01".to_vec()),
-        (Channel::Telemetry, String::new(), b"{\"a\":1}".to_vec()),
-        (Channel::Event, String::new(), b"{\"b\":2}".to_vec()),
-    ]);
+    assert_eq!(
+        seen,
+        [
+            (Channel::Telemetry, "application/cbor".into(), b"\x01".to_vec()),
+            (Channel::Telemetry, String::new(), b"{\"a\":1}".to_vec()),
+            (Channel::Event, String::new(), b"{\"b\":2}".to_vec()),
+        ]
+    );
 }
 
 #[tokio::test]
@@ -86,7 +90,9 @@ async fn mqtt_3_1_1_is_told_of_refusals_on_its_errors_topic() {
     device.expect_puback(3).await;
     let told = device.expect_publish().await;
     assert_eq!(told.topic_str(), "v1/errors");
-    assert!(told.payload.starts_with(b"{\"reason\":") || told.payload.starts_with(b"{\"topic\":\"dev/fan/x\""));
+    assert!(
+        told.payload.starts_with(b"{\"reason\":") || told.payload.starts_with(b"{\"topic\":\"dev/fan/x\"")
+    );
     device.publish(publish("dev/fan/x", None, b"")).await;
     device.expect_publish().await;
 }
@@ -149,7 +155,8 @@ async fn a_message_that_nobody_wants_says_so() {
 }
 
 fn aliased(topic: &str, alias: u16) -> drover_mqtt_codec::Publish {
-    let properties = PublishProperties { topic_alias: NonZeroU16::new(alias), ..PublishProperties::default() };
+    let properties =
+        PublishProperties { topic_alias: NonZeroU16::new(alias), ..PublishProperties::default() };
     with_properties(publish(topic, Some(1), b"x"), properties)
 }
 
@@ -158,7 +165,8 @@ async fn topic_aliases_stand_for_topics_in_both_directions() {
     let server = Server::start(allow_anonymous).await;
     let mut subscriber = server.tcp().await;
     let mut packet = crate::server::anonymous(Version::V5, "s");
-    let properties = drover_mqtt_codec::ConnectProperties { topic_alias_maximum: Some(1), ..Default::default() };
+    let properties =
+        drover_mqtt_codec::ConnectProperties { topic_alias_maximum: Some(1), ..Default::default() };
     packet.properties = Some(Box::new(properties));
     subscriber.connect(packet).await;
     subscriber.subscribe("#", QoS::AtMostOnce).await;
@@ -170,7 +178,8 @@ async fn topic_aliases_stand_for_topics_in_both_directions() {
     let mut received = Vec::new();
     for _ in 0..4 {
         let message = subscriber.expect_publish().await;
-        let alias = message.properties.as_ref().and_then(|properties| properties.topic_alias).map(NonZeroU16::get);
+        let alias =
+            message.properties.as_ref().and_then(|properties| properties.topic_alias).map(NonZeroU16::get);
         received.push((message.topic_str().to_owned(), alias));
     }
     let expected = [("a/b", Some(1)), ("", Some(1)), ("c", None), ("c", None)];
@@ -180,10 +189,9 @@ async fn topic_aliases_stand_for_topics_in_both_directions() {
 #[tokio::test]
 async fn topic_aliases_out_of_range_or_unset_end_the_connection() {
     let server = Server::start(|_| {}).await;
-    for (topic, alias, reason) in [
-        ("dev/pump/x", 17, ReasonCode::TopicAliasInvalid),
-        ("", 3, ReasonCode::ProtocolError),
-    ] {
+    for (topic, alias, reason) in
+        [("dev/pump/x", 17, ReasonCode::TopicAliasInvalid), ("", 3, ReasonCode::ProtocolError)]
+    {
         let mut device = server.device(Version::V5, "pump").await;
         device.publish(aliased(topic, alias)).await;
         device.expect_end(reason).await;
@@ -194,8 +202,10 @@ async fn topic_aliases_out_of_range_or_unset_end_the_connection() {
 async fn a_subscription_identifier_from_a_client_is_a_protocol_error() {
     let server = Server::start(|_| {}).await;
     let mut device = server.device(Version::V5, "pump").await;
-    let properties =
-        PublishProperties { subscription_ids: vec![NonZeroU32::new(1).unwrap()], ..PublishProperties::default() };
+    let properties = PublishProperties {
+        subscription_ids: vec![NonZeroU32::new(1).unwrap()],
+        ..PublishProperties::default()
+    };
     device.publish(with_properties(publish("dev/pump/x", None, b""), properties)).await;
     device.expect_end(ReasonCode::ProtocolError).await;
 }

@@ -9,8 +9,8 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use drover_mqtt::Config;
 use drover_mqtt_codec::{
-    ConnAck, Connect, Packet, Publish, PublishProperties, QoS, ReasonCode, Secret, Subscribe, Subscription, Version,
-    decode, encode,
+    ConnAck, Connect, Packet, Publish, PublishProperties, QoS, ReasonCode, Secret, Subscribe, Subscription,
+    Version, decode, encode,
 };
 use drover_proto::provisioning::v1 as proto;
 use drover_proto::provisioning::v1::credentials_server::{Credentials, CredentialsServer};
@@ -132,6 +132,20 @@ impl Server {
     /// Makes everything durable that was appended.
     pub async fn flush(&self) {
         self.env.producer.flush().await.unwrap();
+    }
+
+    /// Makes everything durable as it comes while something else is awaited.
+    pub async fn flushing<T>(&self, work: impl Future<Output = T>) -> T {
+        let flush = async {
+            loop {
+                self.flush().await;
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            outcome = work => outcome,
+            () = flush => unreachable!("it goes on for ever"),
+        }
     }
 
     pub async fn tcp(&self) -> Device<TcpStream> {
@@ -263,7 +277,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Device<S> {
         self.subscribe_all(vec![subscription(filter, qos)], None).await[0]
     }
 
-    pub async fn subscribe_all(&mut self, subscriptions: Vec<Subscription>, id_: Option<u32>) -> Vec<ReasonCode> {
+    pub async fn subscribe_all(
+        &mut self,
+        subscriptions: Vec<Subscription>,
+        id_: Option<u32>,
+    ) -> Vec<ReasonCode> {
         let properties = id_.and_then(std::num::NonZeroU32::new).map(|id| {
             Box::new(drover_mqtt_codec::SubscribeProperties {
                 subscription_id: Some(id),

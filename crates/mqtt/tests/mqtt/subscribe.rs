@@ -35,7 +35,9 @@ async fn devices_reach_their_own_topics_only() {
 
 #[tokio::test]
 async fn denied_filters_are_refused_with_the_set_code() {
-    for (code, expected) in [(0x87, ReasonCode::NotAuthorized), (0x83, ReasonCode::ImplementationSpecificError)] {
+    for (code, expected) in
+        [(0x87, ReasonCode::NotAuthorized), (0x83, ReasonCode::ImplementationSpecificError)]
+    {
         let server = Server::start(|config| {
             allow_anonymous(config);
             config.anonymous.deny = vec!["secret/#".into()];
@@ -83,7 +85,9 @@ async fn overlapping_subscriptions_deliver_once() {
 async fn no_local_and_dollar_topics_stay_away() {
     let server = Server::start(allow_anonymous).await;
     let mut client = server.anonymous(Version::V5, "c").await;
-    client.subscribe_all(vec![Subscription { no_local: true, ..subscription("a", QoS::AtMostOnce) }], None).await;
+    client
+        .subscribe_all(vec![Subscription { no_local: true, ..subscription("a", QoS::AtMostOnce) }], None)
+        .await;
     client.subscribe("+/x", QoS::AtMostOnce).await;
     client.publish(publish("a", None, b"")).await;
     client.publish(publish("$a/x", None, b"")).await;

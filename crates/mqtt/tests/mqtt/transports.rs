@@ -14,7 +14,10 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
 use crate::server::{Device, Server, connect, publish};
 
-async fn tls(server: &Server, alpn: &[&[u8]]) -> std::io::Result<Device<tokio_rustls::client::TlsStream<TcpStream>>> {
+async fn tls(
+    server: &Server,
+    alpn: &[&[u8]],
+) -> std::io::Result<Device<tokio_rustls::client::TlsStream<TcpStream>>> {
     let ca = std::fs::read_to_string(server.env.data_dir.join("ca.crt")).unwrap();
     let mut config = (*drover_trust::client_config(&ca).unwrap()).clone();
     config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
@@ -38,7 +41,10 @@ async fn devices_connect_over_tls_with_and_without_a_protocol_name() {
 /// Bytes as WebSocket messages of at most three bytes each.
 struct Chopped(tokio_tungstenite::WebSocketStream<TcpStream>, Vec<u8>);
 
-async fn websocket(server: &Server, protocol: Option<&'static str>) -> Result<Chopped, tokio_tungstenite::tungstenite::Error> {
+async fn websocket(
+    server: &Server,
+    protocol: Option<&'static str>,
+) -> Result<Chopped, tokio_tungstenite::tungstenite::Error> {
     let address = server.addresses["ws"];
     let mut request = format!("ws://{address}/mqtt").into_client_request().unwrap();
     if let Some(protocol) = protocol {
@@ -71,12 +77,18 @@ impl tokio::io::AsyncRead for Chopped {
 }
 
 impl tokio::io::AsyncWrite for Chopped {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
         if self.0.poll_ready_unpin(cx).is_pending() {
             return Poll::Pending;
         }
         let count = bytes.len().min(3);
-        self.0.start_send_unpin(Message::Binary(bytes[..count].to_vec().into())).map_err(std::io::Error::other)?;
+        self.0
+            .start_send_unpin(Message::Binary(bytes[..count].to_vec().into()))
+            .map_err(std::io::Error::other)?;
         Poll::Ready(Ok(count))
     }
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
