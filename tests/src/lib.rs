@@ -1,3 +1,4 @@
-//! Whole-system scenarios, and what benchmarks and chaos runs share.
+//! Whole-system scenarios (`tests/`), the tools `tidy`, `chaos` and `bench` (`src/bin/`), and what several of these share.
 
 pub mod load;
+pub mod ordinary_clients;

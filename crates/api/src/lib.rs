@@ -1,1 +1,96 @@
-//! To be written.
+//! REST under `/v1` with its OpenAPI document and pages, health and metrics. `router` lists every path; one file per noun holds
+//! its endpoints and their JSON; `extract` reads requests, `error` writes problems, `admission` bounds the work, `server` serves
+//! a listener. All data is other services', reached by their gRPC clients.
+
+#![expect(unused_qualifications, reason = "the documentation macro writes them")]
+
+mod admission;
+mod auth;
+mod config;
+mod credentials;
+mod dead_letters;
+mod devices;
+mod docs;
+mod error;
+mod events;
+mod extract;
+mod health;
+mod latest;
+mod ledger;
+mod live;
+mod metrics;
+mod openapi;
+mod page;
+mod router;
+mod server;
+mod telemetry;
+mod tenants;
+
+use std::sync::Arc;
+
+use drover_backbone::Live;
+use drover_model::Clock;
+use drover_proto::devices::v1::devices_client::DevicesClient;
+use drover_proto::provisioning::v1::credentials_client::CredentialsClient;
+use drover_proto::provisioning::v1::tenants_client::TenantsClient;
+use drover_proto::stream::v1::telemetry_client::TelemetryClient;
+use drover_rpc::Link;
+use drover_runtime::{Env, Health, Metrics, Part, Stop};
+use drover_trust::TokenHash;
+use tokio::sync::Semaphore;
+
+pub use config::{Config, DEFAULTS};
+
+/// Largest answer that a service may give: 10,000 devices with the newest value of each of their keys.
+const MAX_ANSWER_BYTES: usize = 256 << 20;
+
+/// What the endpoints work with.
+pub(crate) struct Api {
+    tenants: TenantsClient<Link>,
+    credentials: CredentialsClient<Link>,
+    devices: DevicesClient<Link>,
+    telemetry: TelemetryClient<Link>,
+    live: Live,
+    clock: Clock,
+    health: Health,
+    metrics: Metrics,
+    stop: Stop,
+    administrator: TokenHash,
+    requests: Arc<Semaphore>,
+    live_streams: Arc<Semaphore>,
+}
+
+/// What axum hands to every endpoint.
+pub(crate) type Shared = axum::extract::State<Arc<Api>>;
+
+/// Wires the service. Starts nothing, binds nothing: the runtime does both.
+///
+/// # Errors
+/// When a setting is out of its range.
+#[expect(clippy::unused_async, reason = "every service is built in the same way")]
+pub async fn build(config: Config, env: &Env) -> anyhow::Result<Part> {
+    config.validate()?;
+    let router = router(&config, env);
+    let server = server::Server::new(config.max_connections, env);
+    Ok(Part::new("api").listen("api", move |listener| server.serve(listener, router)))
+}
+
+/// Every path with its bounds, as the listener serves it; for tests that speak HTTP without a socket.
+pub fn router(config: &Config, env: &Env) -> axum::Router {
+    let peers = &env.peers;
+    let api = Api {
+        tenants: TenantsClient::new(peers.link("provisioning")),
+        credentials: CredentialsClient::new(peers.link("provisioning")),
+        devices: DevicesClient::new(peers.link("devices")),
+        telemetry: TelemetryClient::new(peers.link("stream")).max_decoding_message_size(MAX_ANSWER_BYTES),
+        live: env.live.clone(),
+        clock: env.clock.clone(),
+        health: env.health.clone(),
+        metrics: env.metrics.clone(),
+        stop: env.stop.clone(),
+        administrator: TokenHash::from_bytes(env.administrator_sha256),
+        requests: Arc::new(Semaphore::new(config.max_requests)),
+        live_streams: Arc::new(Semaphore::new(config.max_live_streams)),
+    };
+    router::router(Arc::new(api))
+}

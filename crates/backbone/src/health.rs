@@ -28,10 +28,13 @@ pub enum LogHealth {
     },
 }
 
+/// Since when a shard can't write, and why.
+type Failing = BTreeMap<(Stream, Shard), (Instant, String)>;
+
 /// Gathers what the shards say into one answer.
 #[derive(Debug)]
 pub(crate) struct Health {
-    failing: Mutex<BTreeMap<(Stream, Shard), (Instant, String)>>,
+    failing: Mutex<Failing>,
     full: AtomicBool,
     full_detail: Mutex<String>,
     watch: watch::Sender<LogHealth>,
@@ -94,7 +97,7 @@ impl Health {
         self.publish(&self.failing.lock());
     }
 
-    fn publish(&self, failing: &BTreeMap<(Stream, Shard), (Instant, String)>) {
+    fn publish(&self, failing: &Failing) {
         let health = match failing.values().min_by_key(|(since, _)| *since) {
             Some((since, detail)) => LogHealth::Failing { since: *since, detail: detail.clone() },
             None if self.is_full() => LogHealth::Full { detail: self.full_detail.lock().clone() },

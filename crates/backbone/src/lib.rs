@@ -1,6 +1,8 @@
 //! The backbone: a durable `Log` of records and `Live` messages that are not kept. Both are opened by what the configuration names;
 //! nothing outside this crate knows which implementation is behind them.
 
+#[cfg(test)]
+mod contract;
 mod embedded;
 mod frame;
 mod health;

@@ -49,6 +49,9 @@ pub enum LiveError {
     Timeout,
 }
 
+/// Who waits for an answer, until the first one.
+type Asker = Mutex<Option<oneshot::Sender<Bytes>>>;
+
 /// A message as a subscriber gets it.
 #[derive(Debug, Clone)]
 pub struct LiveMessage {
@@ -56,7 +59,7 @@ pub struct LiveMessage {
     pub subject: Arc<str>,
     /// Its bytes.
     pub payload: Bytes,
-    reply: Option<Arc<Mutex<Option<oneshot::Sender<Bytes>>>>>,
+    reply: Option<Arc<Asker>>,
 }
 
 impl LiveMessage {

@@ -57,6 +57,18 @@ pub enum LogError {
         /// How many there are.
         shards: u16,
     },
+    /// A reader was to begin behind the end: frames that were durable once are missing.
+    #[error(
+        "{path} ends at {end}, before the offset {from} that was read already; was it replaced or restored?"
+    )]
+    Beyond {
+        /// Directory of the shard.
+        path: PathBuf,
+        /// Where the reader was to begin.
+        from: Offset,
+        /// Where the log ends.
+        end: Offset,
+    },
     /// The log was installed with another number of shards.
     #[error("{path} says {installed} shards, but {shards} are configured; their number is chosen once")]
     Shards {
@@ -139,7 +151,7 @@ impl Log {
     /// Reads from the first frame that is there at or after `from`. Frames below a truncation may still come, or not.
     ///
     /// # Errors
-    /// [`LogError`] when there is no such shard.
+    /// [`LogError`] when there is no such shard, or when `from` is beyond the end.
     pub fn reader(&self, stream: Stream, shard: Shard, from: Offset) -> Result<Reader, LogError> {
         self.0.reader(stream, shard, from).map(Reader::new)
     }

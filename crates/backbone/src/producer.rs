@@ -58,8 +58,8 @@ pub enum Refused {
     /// The log's size bound is near; see [`Producer::ready`].
     #[error("the log is full")]
     Full,
-    /// The record is longer than a frame can be.
-    #[error("the record is longer than {MAX_RECORD_BYTES} bytes")]
+    /// The record is longer than a frame can be, or than a quarter of `max_pending_bytes`.
+    #[error("the record is too long for the log")]
     TooLarge,
     /// The log was closed, or its writer can't be started.
     #[error("the log is stopped")]
@@ -144,13 +144,13 @@ impl Producer {
     pub fn append(&self, stream: Stream, record: &RecordRef<'_>) -> Result<Ticket, Refused> {
         let shared = &*self.0;
         let length = record.encoded_len();
-        if length > MAX_RECORD_BYTES {
+        let reserved = Room::of_record(length);
+        if length > MAX_RECORD_BYTES || reserved > shared.room.bound / 4 {
             return Err(Refused::TooLarge);
         }
         if shared.log.backend().is_full() {
             return Err(Refused::Full);
         }
-        let reserved = Room::of_record(length);
         if !shared.room.reserve(reserved) {
             return Err(Refused::Busy);
         }

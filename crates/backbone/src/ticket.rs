@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 
 use crate::log::LogError;
 
-const PENDING: u8 = 0;
+/// Any other state means that the frame is on its way.
 const DURABLE: u8 = 1;
 const STOPPED: u8 = 2;
 
@@ -64,7 +64,6 @@ impl Clone for Ticket {
 
 impl Ticket {
     pub(crate) fn new(frame: Arc<Outcome>) -> Self {
-        debug_assert!(frame.state.load(Ordering::Relaxed) <= STOPPED && PENDING == 0);
         Self { frame, place: None }
     }
 

@@ -26,6 +26,8 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const READER_IDLE: Duration = Duration::from_secs(60);
 /// Compiled statements that a connection keeps.
 const STATEMENTS: usize = 64;
+/// Rows that a connection's thread runs ahead of its query; few rows mean a change of threads for each few.
+const ROWS_AHEAD: usize = 512;
 /// The write-ahead log shrinks back to this size after a checkpoint.
 const WAL_BYTES: u32 = 16 << 20;
 
@@ -43,6 +45,7 @@ impl Pools {
             .busy_timeout(BUSY_TIMEOUT)
             .foreign_keys(true)
             .statement_cache_capacity(STATEMENTS)
+            .row_buffer_size(ROWS_AHEAD)
             .pragma("temp_store", "memory");
         let writing = common
             .clone()

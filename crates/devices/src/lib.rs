@@ -1,1 +1,30 @@
-//! To be written.
+//! The registry of devices: [`registry`] holds the rules, `labels` what a label may be, `store` the SQL, `service` the gRPC of
+//! `drover.devices.v1`. What devices prove their identity with is provisioning's; what they measure is stream's.
+
+mod config;
+mod error;
+mod labels;
+mod page;
+mod registry;
+mod service;
+mod store;
+
+use drover_proto::devices::v1::devices_server::DevicesServer;
+use drover_proto::provisioning::v1::credentials_client::CredentialsClient;
+use drover_runtime::{Env, Part};
+
+pub use config::{Config, DEFAULTS};
+use registry::Registry;
+use store::Store;
+
+/// Wires the service. Starts nothing, binds nothing: the runtime does both.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn build(config: Config, env: &Env) -> anyhow::Result<Part> {
+    let Config {} = config;
+    let store = Store::open(env.db.clone()).await?;
+    let credentials = CredentialsClient::new(env.peers.link("provisioning"));
+    let registry = Registry { store, credentials, clock: env.clock.clone() };
+    Ok(Part::new("devices").grpc(DevicesServer::new(service::Service(registry))))
+}

@@ -1,1 +1,16 @@
-//! To be written.
+//! The program `drover`: every service in one process (`up`), the demonstration, and the operator's command line.
+
+mod banner;
+pub mod cli;
+mod client;
+mod commands;
+pub mod config;
+mod failure;
+mod fleet;
+mod local_server;
+mod mqtt_client;
+mod output;
+mod period;
+mod recording;
+mod server_sent_events;
+pub mod up;

@@ -15,7 +15,8 @@ use crate::refusals::{Refusals, RefusedReason};
 /// How often refused messages are written to the log, as sums.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Takes messages of authenticated devices into the log.
+/// Takes messages of authenticated devices into the log. All of a device's channels go into one stream, so that its measurements and
+/// its events keep their order.
 pub struct Ingress {
     producer: Producer,
     clock: Clock,
@@ -31,10 +32,8 @@ impl Ingress {
     /// [`LogError`] when the log can't be read.
     pub fn open(log: &Log, producer: Producer, clock: Clock) -> Result<Self, LogError> {
         let mut last_us = i64::MIN;
-        for stream in [Stream::Telemetry, Stream::Events] {
-            for shard in (0..log.shards()).map(Shard) {
-                last_us = last_us.max(newest(log, stream, shard)?);
-            }
+        for shard in (0..log.shards()).map(Shard) {
+            last_us = last_us.max(newest(log, shard)?);
         }
         Ok(Self { producer, clock, last_us: AtomicI64::new(last_us), refusals: Refusals::default() })
     }
@@ -62,12 +61,12 @@ impl Ingress {
             received_us: self.next_us(),
             topic: "",
         };
-        self.producer.append(stream_of(channel), &record)
+        self.producer.append(Stream::Telemetry, &record)
     }
 
     /// Resolves when [`Self::accept`] may take messages of this device again.
-    pub async fn ready(&self, tenant: &Tenant, device: &DeviceId, channel: Channel) {
-        self.producer.ready(stream_of(channel), tenant.as_str(), device.as_str()).await;
+    pub async fn ready(&self, tenant: &Tenant, device: &DeviceId) {
+        self.producer.ready(Stream::Telemetry, tenant.as_str(), device.as_str()).await;
     }
 
     /// Counts a refused message for the tenant's ledger.
@@ -125,17 +124,10 @@ impl Ingress {
     }
 }
 
-const fn stream_of(channel: Channel) -> Stream {
-    match channel {
-        Channel::Telemetry => Stream::Telemetry,
-        Channel::Event => Stream::Events,
-    }
-}
-
 /// The newest time of arrival in the last frame of a shard.
-fn newest(log: &Log, stream: Stream, shard: Shard) -> Result<i64, LogError> {
-    let Some(last) = log.end(stream, shard).0.checked_sub(1) else { return Ok(i64::MIN) };
-    let Some((_, frame)) = log.reader(stream, shard, Offset(last))?.try_next()? else { return Ok(i64::MIN) };
+fn newest(log: &Log, shard: Shard) -> Result<i64, LogError> {
+    let Some(last) = log.end(Stream::Telemetry, shard).0.checked_sub(1) else { return Ok(i64::MIN) };
+    let Some((_, frame)) = log.reader(Stream::Telemetry, shard, Offset(last))?.try_next()? else { return Ok(i64::MIN) };
     Ok(frame.records().flatten().map(|record| record.received_us).max().unwrap_or(i64::MIN))
 }
 

@@ -146,7 +146,7 @@ pub(crate) fn ingest(connection: &mut Connection, channel: Channel, publish: Pub
             let gateway = connection.gateway.clone();
             let ready = async move {
                 if let Client::Device(identity) = &session.client {
-                    gateway.ingress.ready(&identity.tenant, &identity.device, channel).await;
+                    gateway.ingress.ready(&identity.tenant, &identity.device).await;
                 }
             };
             let publish = Publish { payload, topic: Bytes::new(), ..publish };

@@ -1,8 +1,6 @@
 //! From keys and values, in the order in which a reader meets them, to points: joins nested keys, tells the two forms of a
 //! telemetry object apart, and holds the limits. Knows no format.
 
-use std::fmt::Write;
-
 use drover_model::{InvalidId, TelemetryKey, Timestamp};
 
 use crate::decoded::{Decoded, Span, Stored, StoredValue};
@@ -44,13 +42,27 @@ enum Role {
     Other,
 }
 
-/// Puts the points of one message together.
+/// Where the keys of an object begin: what stands before them, and how many points there were.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Base {
+    prefix: Span,
+    points: usize,
+}
+
+impl Base {
+    /// Of a telemetry object itself.
+    pub(crate) const TOP: Self = Self { prefix: Span::EMPTY, points: 0 };
+}
+
+/// Puts the points of one message together. A key is written to the shared text once, where its point will find it.
 pub(crate) struct Assembly<'a> {
     pub(crate) out: &'a mut Decoded,
     pub(crate) limits: &'a Limits,
     /// Set when a reader is told to stop; reader errors of serde can't carry it.
     pub(crate) failure: Option<PayloadError>,
     depth: usize,
+    /// The joined key of the current value.
+    key: Span,
     /// Where the points of the current telemetry object begin.
     first: usize,
     role: Role,
@@ -62,11 +74,22 @@ pub(crate) struct Assembly<'a> {
 
 impl<'a> Assembly<'a> {
     pub(crate) fn new(limits: &'a Limits, out: &'a mut Decoded) -> Self {
-        let (role, ts) = (Role::Other, None);
-        Self { out, limits, failure: None, depth: 0, first: 0, role, ts, values: false, beside: None }
+        Self {
+            out,
+            limits,
+            failure: None,
+            depth: 0,
+            key: Span::EMPTY,
+            first: 0,
+            role: Role::Other,
+            ts: None,
+            values: false,
+            beside: None,
+        }
     }
 
     /// One level down.
+    #[inline]
     pub(crate) fn enter(&mut self) -> Result<(), PayloadError> {
         if self.depth >= self.limits.max_depth {
             return Err(PayloadError::TooDeep { limit: self.limits.max_depth });
@@ -76,6 +99,7 @@ impl<'a> Assembly<'a> {
     }
 
     /// One level up.
+    #[inline]
     pub(crate) fn leave(&mut self) {
         self.depth -= 1;
     }
@@ -83,7 +107,6 @@ impl<'a> Assembly<'a> {
     /// Begins one telemetry object.
     pub(crate) fn begin_object(&mut self) -> Result<(), PayloadError> {
         (self.first, self.ts, self.values, self.beside) = (self.out.points.len(), None, false, None);
-        self.out.path.clear();
         self.enter()
     }
 
@@ -93,8 +116,7 @@ impl<'a> Assembly<'a> {
         match self.ts {
             Some(ts) if self.values => self.move_out_of_values(milliseconds(ts)?)?,
             Some(ts) => {
-                self.out.path.clear();
-                self.out.path.push_str("ts");
+                self.write_key(Span::EMPTY, "ts");
                 self.push(StoredValue::Number(ts.as_f64()))?;
             }
             None => {}
@@ -126,29 +148,16 @@ impl<'a> Assembly<'a> {
         Ok(())
     }
 
-    /// Takes the next member's key in the object whose own key, with its `.`, has `base` bytes.
-    pub(crate) fn key(&mut self, base: usize, key: &str) -> Result<(), PayloadError> {
-        self.out.path.truncate(base);
-        self.out.path.push_str(key);
-        self.after_key(base)
-    }
-
-    /// As [`Self::key`], for integers.
-    pub(crate) fn integer_key(&mut self, base: usize, key: i128) -> Result<(), PayloadError> {
-        self.out.path.truncate(base);
-        // Writing to a String can't fail.
-        let _ = write!(self.out.path, "{key}");
-        self.after_key(base)
-    }
-
-    fn after_key(&mut self, base: usize) -> Result<(), PayloadError> {
-        let path = self.out.path.as_str();
-        if path.len() > MAX_PATH_BYTES {
-            let reason = InvalidId::TooLong { what: "telemetry key", length: path.len() };
-            return Err(PayloadError::Key { key: shortened(path), reason });
+    /// Takes the next member's key.
+    #[inline]
+    pub(crate) fn key(&mut self, base: Base, key: &str) -> Result<(), PayloadError> {
+        self.write_key(base.prefix, key);
+        if self.key.length > MAX_PATH_BYTES {
+            let reason = InvalidId::TooLong { what: "telemetry key", length: self.key.length };
+            return Err(PayloadError::Key { key: self.shown_key(), reason });
         }
-        if base == 0 {
-            self.role = match path {
+        if base.prefix.length == 0 {
+            self.role = match key {
                 "ts" => Role::Ts,
                 "values" => Role::Values,
                 _ => Role::Other,
@@ -157,8 +166,27 @@ impl<'a> Assembly<'a> {
         Ok(())
     }
 
-    /// Begins an object inside; returns the `base` for its keys.
-    pub(crate) fn begin_nested(&mut self) -> Result<usize, PayloadError> {
+    #[inline]
+    fn write_key(&mut self, prefix: Span, key: &str) {
+        let text = &mut self.out.text;
+        self.key = Span { start: text.len(), length: prefix.length + key.len() };
+        if prefix.length > 0 {
+            text.extend_from_within(prefix.start..prefix.start + prefix.length);
+        }
+        text.push_str(key);
+    }
+
+    /// Takes the current key out of the text again: no point will need it.
+    fn drop_key(&mut self) {
+        self.out.text.truncate(self.key.start);
+    }
+
+    fn shown_key(&self) -> String {
+        shortened(self.out.slice(self.key))
+    }
+
+    /// Begins an object inside.
+    pub(crate) fn begin_nested(&mut self) -> Result<Base, PayloadError> {
         self.enter()?;
         self.role = match self.role {
             Role::Ts => {
@@ -172,8 +200,17 @@ impl<'a> Assembly<'a> {
             Role::WithinValues => Role::WithinValues,
             Role::Other => Role::Other,
         };
-        self.out.path.push('.');
-        Ok(self.out.path.len())
+        self.out.text.push('.');
+        let prefix = Span { start: self.key.start, length: self.key.length + 1 };
+        Ok(Base { prefix, points: self.out.points.len() })
+    }
+
+    /// Ends an object inside; one without points leaves no text.
+    pub(crate) fn end_nested(&mut self, base: Base) {
+        self.leave();
+        if self.out.points.len() == base.points {
+            self.out.text.truncate(base.prefix.start);
+        }
     }
 
     /// Whether the value to come is that of `ts`.
@@ -182,6 +219,12 @@ impl<'a> Assembly<'a> {
     }
 
     pub(crate) fn null(&mut self) {
+        self.drop_key();
+        self.replace_form();
+    }
+
+    /// `ts` and `values` of another type than the form with a time has.
+    fn replace_form(&mut self) {
         match self.role {
             Role::Ts => self.ts = None,
             Role::Values => self.values = false,
@@ -189,12 +232,14 @@ impl<'a> Assembly<'a> {
         }
     }
 
+    #[inline]
     pub(crate) fn number(&mut self, number: Number) -> Result<(), PayloadError> {
         let value = number.as_f64();
         if !value.is_finite() {
             return Err(self.refused("is not a finite number"));
         }
         if self.role == Role::Ts {
+            self.drop_key();
             self.ts = Some(number);
             return Ok(());
         }
@@ -219,8 +264,10 @@ impl<'a> Assembly<'a> {
     /// Holds the limit while a text grows.
     pub(crate) fn check_text(&self, start: usize) -> Result<(), PayloadError> {
         if self.out.text.len() - start > self.limits.max_text_bytes {
-            let key = shortened(&self.out.path);
-            return Err(PayloadError::TextTooLong { key, limit: self.limits.max_text_bytes });
+            return Err(PayloadError::TextTooLong {
+                key: self.shown_key(),
+                limit: self.limits.max_text_bytes,
+            });
         }
         Ok(())
     }
@@ -234,38 +281,51 @@ impl<'a> Assembly<'a> {
 
     /// The value of the current key can't be kept.
     pub(crate) fn refused(&self, problem: impl Into<String>) -> PayloadError {
-        PayloadError::Value { key: shortened(&self.out.path), problem: problem.into() }
+        PayloadError::Value { key: self.shown_key(), problem: problem.into() }
     }
 
+    #[inline]
     fn value(&mut self, value: StoredValue) -> Result<(), PayloadError> {
         match self.role {
             Role::WithinValues => {}
             Role::Other => {
                 self.beside.get_or_insert(self.out.points.len());
             }
-            Role::Ts | Role::Values => self.null(),
+            Role::Ts | Role::Values => self.replace_form(),
         }
         self.push(value)
     }
 
+    #[inline]
     fn push(&mut self, value: StoredValue) -> Result<(), PayloadError> {
-        let out = &mut *self.out;
-        if out.points.len() >= self.limits.max_points {
+        if self.out.points.len() >= self.limits.max_points {
             return Err(PayloadError::TooManyPoints { limit: self.limits.max_points });
         }
-        let key = Span { start: out.text.len(), length: out.path.len() };
-        out.text.push_str(&out.path);
-        out.points.push(Stored { key, ts: None, value });
+        self.out.points.push(Stored { key: self.key, ts: None, value });
         Ok(())
     }
 
-    /// Adds a point under the current path outside of any telemetry object: SenML.
+    /// Begins a point outside of any telemetry object, for SenML: its key is the base name and the name.
+    pub(crate) fn resolved_key(&mut self, name: &str) -> Result<(), PayloadError> {
+        let out = &mut *self.out;
+        self.key = Span { start: out.text.len(), length: out.base_name.len() + name.len() };
+        out.text.push_str(&out.base_name);
+        out.text.push_str(name);
+        check_key(self.out.slice(self.key))
+    }
+
+    /// Goes from the key of a SenML value to that of its sum.
+    pub(crate) fn resolved_sum_key(&mut self) -> Result<(), PayloadError> {
+        self.write_key(self.key, ".sum");
+        check_key(self.out.slice(self.key))
+    }
+
+    /// Adds the point.
     pub(crate) fn push_resolved(
         &mut self,
         value: StoredValue,
         ts: Option<Timestamp>,
     ) -> Result<(), PayloadError> {
-        check_key(&self.out.path)?;
         self.push(value)?;
         if let Some(point) = self.out.points.last_mut() {
             point.ts = ts;
@@ -274,7 +334,25 @@ impl<'a> Assembly<'a> {
     }
 }
 
+/// Which bytes a key may have after its first; a first `.`, `:` or `/` takes the way through the full check.
+const KEY_BYTES: [bool; 256] = {
+    let mut legal = [false; 256];
+    let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-.:/";
+    let mut index = 0;
+    while index < alphabet.len() {
+        legal[alphabet[index] as usize] = true;
+        index += 1;
+    }
+    legal
+};
+
+#[inline]
 fn check_key(key: &str) -> Result<(), PayloadError> {
+    let bytes = key.as_bytes();
+    let plain_first = bytes.first().is_some_and(u8::is_ascii_alphanumeric);
+    if plain_first && bytes.len() <= 128 && bytes.iter().all(|&byte| KEY_BYTES[usize::from(byte)]) {
+        return Ok(());
+    }
     TelemetryKey::check(key).map_err(|reason| PayloadError::Key { key: shortened(key), reason })
 }
 

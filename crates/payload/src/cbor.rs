@@ -7,7 +7,7 @@ use minicbor::data::{Int, Type};
 use minicbor::decode::Error;
 
 use crate::PayloadError;
-use crate::assembly::{Assembly, Number};
+use crate::assembly::{Assembly, Base, Number};
 use crate::json::write_json;
 
 /// Tags with a meaning here (RFC 8949, 3.4.2 and 3.4.4); the others are looked through.
@@ -50,16 +50,16 @@ pub(crate) fn expect_end(reader: &Decoder<'_>) -> Result<(), PayloadError> {
 /// One telemetry object, of either form.
 fn telemetry(reader: &mut Decoder<'_>, assembly: &mut Assembly<'_>) -> Result<(), PayloadError> {
     assembly.begin_object()?;
-    members(reader, assembly, 0)?;
+    members(reader, assembly, Base::TOP)?;
     assembly.end_object()
 }
 
-fn members(reader: &mut Decoder<'_>, assembly: &mut Assembly<'_>, base: usize) -> Result<(), PayloadError> {
+fn members(reader: &mut Decoder<'_>, assembly: &mut Assembly<'_>, base: Base) -> Result<(), PayloadError> {
     let mut items = Items::of_map(reader)?;
     while items.next(reader)? {
         match key(reader)? {
             Key::Text(key) => assembly.key(base, &key)?,
-            Key::Integer(key) => assembly.integer_key(base, key)?,
+            Key::Integer(key) => assembly.key(base, &key.to_string())?,
         }
         member(reader, assembly)?;
     }
@@ -92,7 +92,7 @@ fn member(reader: &mut Decoder<'_>, assembly: &mut Assembly<'_>) -> Result<(), P
         Type::Map | Type::MapIndef => {
             let base = assembly.begin_nested()?;
             members(reader, assembly, base)?;
-            assembly.leave();
+            assembly.end_nested(base);
             Ok(())
         }
         Type::Array | Type::ArrayIndef => {

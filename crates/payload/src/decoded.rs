@@ -15,8 +15,6 @@ const COMPARED_POINTS: usize = 32;
 pub struct Decoded {
     pub(crate) text: String,
     pub(crate) points: Vec<Stored>,
-    /// The key that is being read.
-    pub(crate) path: String,
     /// SenML's base name.
     pub(crate) base_name: String,
     order: Vec<usize>,
@@ -56,7 +54,7 @@ pub(crate) struct Span {
 }
 
 impl Span {
-    const EMPTY: Self = Self { start: 0, length: 0 };
+    pub(crate) const EMPTY: Self = Self { start: 0, length: 0 };
 }
 
 impl Decoded {
@@ -97,6 +95,7 @@ impl Decoded {
         })
     }
 
+    #[inline]
     pub(crate) fn slice(&self, span: Span) -> &str {
         self.text.get(span.start..span.start + span.length).unwrap_or_default()
     }

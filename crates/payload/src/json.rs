@@ -7,7 +7,7 @@ use serde::Deserializer as _;
 use serde::de::{self, DeserializeSeed, MapAccess, SeqAccess, Visitor};
 
 use crate::PayloadError;
-use crate::assembly::{Assembly, Number};
+use crate::assembly::{Assembly, Base, Number};
 
 /// Reads a telemetry payload.
 pub(crate) fn decode(payload: &[u8], assembly: &mut Assembly<'_>) -> Result<(), PayloadError> {
@@ -42,6 +42,7 @@ pub(crate) fn read<'de, 'a>(
 }
 
 /// Keeps our error and gives serde one to stop with.
+#[cold]
 pub(crate) fn stop<E: de::Error>(assembly: &mut Assembly<'_>, error: PayloadError) -> E {
     assembly.failure = Some(error);
     E::custom("refused")
@@ -99,7 +100,7 @@ impl<'de> Visitor<'de> for Telemetry<'_, '_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         pass!(self.0, self.0.begin_object());
-        members(self.0, &mut map, 0)?;
+        members(self.0, &mut map, Base::TOP)?;
         pass!(self.0, self.0.end_object());
         Ok(())
     }
@@ -108,7 +109,7 @@ impl<'de> Visitor<'de> for Telemetry<'_, '_> {
 fn members<'de, A: MapAccess<'de>>(
     assembly: &mut Assembly<'_>,
     map: &mut A,
-    base: usize,
+    base: Base,
 ) -> Result<(), A::Error> {
     while map.next_key_seed(Key { assembly, base })?.is_some() {
         map.next_value_seed(Member(assembly))?;
@@ -118,7 +119,7 @@ fn members<'de, A: MapAccess<'de>>(
 
 struct Key<'m, 'a> {
     assembly: &'m mut Assembly<'a>,
-    base: usize,
+    base: Base,
 }
 
 impl<'de> DeserializeSeed<'de> for Key<'_, '_> {
@@ -193,7 +194,7 @@ impl<'de> Visitor<'de> for Member<'_, '_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let base = pass!(self.0, self.0.begin_nested());
         members(self.0, &mut map, base)?;
-        self.0.leave();
+        self.0.end_nested(base);
         Ok(())
     }
 

@@ -56,12 +56,12 @@ pub enum DataDirError {
         detail: String,
     },
     /// The operating system refused.
-    #[error("{}: {source}; make it writable for the user who runs drover, or choose another --data-dir", path.display())]
+    #[error("{}: {error}; make it writable for the user who runs drover, or choose another --data-dir", path.display())]
     Io {
         /// The file or directory.
         path: PathBuf,
         /// What it said.
-        source: io::Error,
+        error: io::Error,
     },
 }
 
@@ -80,9 +80,8 @@ impl DataDir {
     /// [`DataDirError`] says why it cannot be used and what to do.
     pub fn open(path: &Path) -> Result<Self, DataDirError> {
         let directory = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
-        directory.map_err(|source| DataDirError::Io { path: path.to_owned(), source })?;
-        let path =
-            path.canonicalize().map_err(|source| DataDirError::Io { path: path.to_owned(), source })?;
+        directory.map_err(|error| DataDirError::Io { path: path.to_owned(), error })?;
+        let path = path.canonicalize().map_err(|error| DataDirError::Io { path: path.to_owned(), error })?;
         let lock = lock(&path)?;
         let this = Self { path, _lock: lock };
         this.check_version()?;
@@ -183,8 +182,8 @@ impl DataDir {
         DataDirError::Damaged { path: self.file(name), detail: detail.to_owned() }
     }
 
-    fn io(&self, name: &str, source: io::Error) -> DataDirError {
-        DataDirError::Io { path: self.file(name), source }
+    fn io(&self, name: &str, error: io::Error) -> DataDirError {
+        DataDirError::Io { path: self.file(name), error }
     }
 
     fn check_version(&self) -> Result<(), DataDirError> {
@@ -219,7 +218,7 @@ impl DataDir {
 /// Takes the lock and writes this process's id into it.
 fn lock(path: &Path) -> Result<File, DataDirError> {
     let name = path.join("lock");
-    let io = |source| DataDirError::Io { path: name.clone(), source };
+    let io = |error| DataDirError::Io { path: name.clone(), error };
     let mut options = OpenOptions::new();
     let mut file =
         options.read(true).write(true).create(true).truncate(false).mode(PUBLIC).open(&name).map_err(io)?;
@@ -234,7 +233,7 @@ fn lock(path: &Path) -> Result<File, DataDirError> {
             };
             return Err(DataDirError::InUse { path: path.to_owned(), process });
         }
-        Err(fs4::TryLockError::Error(source)) => return Err(io(source)),
+        Err(fs4::TryLockError::Error(error)) => return Err(io(error)),
     }
     file.set_len(0).map_err(io)?;
     writeln!(file, "{}", std::process::id()).map_err(io)?;

@@ -66,12 +66,11 @@ pub(crate) async fn open(
     tasks: &Tasks,
     stop: &Stop,
 ) -> anyhow::Result<Env> {
-    let settings: LogSettings = program.layers.section("log")?;
-    let tls: TlsSettings = program.layers.section("tls")?;
+    let settings = &program.settings.log;
     let health = Health::default();
     let metrics = Metrics::default();
 
-    let certificates = certificates(program, data_dir, &tls)?;
+    let certificates = certificates(program, data_dir, &program.settings.tls)?;
     let tls = drover_trust::server_config(certificates.resolver(), &[])?;
     tasks.spawn("certificates", certificates.keep(stop.clone()));
 

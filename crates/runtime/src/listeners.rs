@@ -49,14 +49,14 @@ pub enum ListenError {
         address: SocketAddr,
     },
     /// The operating system refused.
-    #[error("{name}: {address}: {source} (set another address with --listen-{name})")]
+    #[error("{name}: {address}: {error} (set another address with --listen-{name})")]
     Refused {
         /// The listener.
         name: &'static str,
         /// Where it should have been.
         address: String,
         /// What it said.
-        source: io::Error,
+        error: io::Error,
     },
 }
 
@@ -68,9 +68,9 @@ pub async fn bind(settings: &ListenSettings) -> Result<BTreeMap<&'static str, Tc
     let mut bound = BTreeMap::new();
     for (name, text) in settings.on() {
         let address = resolve(name, text).await?;
-        let listener = listen(address).map_err(|source| match source.kind() {
+        let listener = listen(address).map_err(|error| match error.kind() {
             io::ErrorKind::AddrInUse => ListenError::InUse { name, address },
-            _ => ListenError::Refused { name, address: address.to_string(), source },
+            _ => ListenError::Refused { name, address: address.to_string(), error },
         })?;
         bound.insert(name, listener);
     }
@@ -82,7 +82,7 @@ pub async fn bind(settings: &ListenSettings) -> Result<BTreeMap<&'static str, Tc
 /// # Errors
 /// A text that is no address, or a name that nobody knows.
 pub async fn resolve(name: &'static str, text: &str) -> Result<SocketAddr, ListenError> {
-    let refused = |source| ListenError::Refused { name, address: text.to_owned(), source };
+    let refused = |error| ListenError::Refused { name, address: text.to_owned(), error };
     let mut addresses = tokio::net::lookup_host(text).await.map_err(refused)?;
     addresses.next().ok_or_else(|| refused(io::Error::other("the name has no address")))
 }

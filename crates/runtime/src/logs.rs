@@ -20,8 +20,6 @@ pub struct LogsSettings {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
-    /// Text on a terminal, JSON elsewhere.
-    Auto,
     /// For people.
     Text,
     /// One object a line.
@@ -37,12 +35,10 @@ pub fn start(settings: &LogsSettings) -> anyhow::Result<()> {
         .parse(&settings.filter)
         .with_context(|| format!("logging.filter: {:?} is not a filter like \"info\"", settings.filter))?;
     let terminal = std::io::stderr().is_terminal();
-    let text = settings.format == Format::Text || (settings.format == Format::Auto && terminal);
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    let _ = if text {
-        builder.with_ansi(terminal).with_target(false).try_init()
-    } else {
-        builder.json().flatten_event(true).try_init()
+    let _ = match settings.format {
+        Format::Text => builder.with_ansi(terminal).with_target(false).try_init(),
+        Format::Json => builder.json().flatten_event(true).try_init(),
     };
     Ok(())
 }

@@ -26,6 +26,13 @@ impl Part {
         Self { name, routes: None, listeners: Vec::new(), tasks: Vec::new() }
     }
 
+    /// Makes only the gRPC services reachable, without listeners and tasks: enough for tests of one service.
+    pub fn connect(self, peers: &drover_rpc::Peers) {
+        if let Some(routes) = self.routes {
+            peers.serve(self.name, routes.routes());
+        }
+    }
+
     /// Serves a generated gRPC service to peers.
     #[must_use]
     pub fn grpc<S>(mut self, service: S) -> Self

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 /// A source of random bytes fit for secrets; cheap to clone.
 #[derive(Clone)]
-pub struct Rng(Arc<dyn Fn(&mut [u8]) + Send + Sync>);
+pub struct Rng(Arc<Fill>);
+
+type Fill = dyn Fn(&mut [u8]) + Send + Sync;
 
 impl Rng {
     /// The operating system's.

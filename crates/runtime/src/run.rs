@@ -17,13 +17,12 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use crate::config::Layers;
-use crate::{DataDir, Env, Part, Rng, Stop, SystemClock, Tasks, foundation, limits, listeners};
+use crate::{DataDir, Env, Part, Rng, Settings, Stop, SystemClock, Tasks, foundation, limits, listeners};
 
 /// What a process is started from.
 pub struct Program {
-    /// Its settings.
-    pub layers: Layers,
+    /// The runtime's own settings.
+    pub settings: Settings,
     /// Its directory.
     pub data_dir: PathBuf,
     /// Time of day.
@@ -34,8 +33,8 @@ pub struct Program {
 
 impl Program {
     /// With the system's time and randomness.
-    pub fn new(layers: Layers, data_dir: PathBuf) -> Self {
-        Self { layers, data_dir, clock: SystemClock::clock(), rng: Rng::system() }
+    pub fn new(settings: Settings, data_dir: PathBuf) -> Self {
+        Self { settings, data_dir, clock: SystemClock::clock(), rng: Rng::system() }
     }
 }
 
@@ -71,13 +70,11 @@ pub async fn run<F>(
 where
     F: Future<Output = anyhow::Result<Vec<Part>>>,
 {
-    let listen = program.layers.section("listen")?;
-    let deadlines: StopSettings = program.layers.section("stop")?;
     let (tasks, failure) = Tasks::new(stop.clone());
     limits::raise_open_files();
 
     let data_dir = Arc::new(DataDir::open(&program.data_dir)?);
-    let bound = listeners::bind(&listen).await?;
+    let bound = listeners::bind(&program.settings.listen).await?;
     let env = foundation::open(&program, &data_dir, &tasks, &stop).await?;
     let parts = build(env.clone()).await?;
 
@@ -88,7 +85,7 @@ where
 
     let outcome = wait(&stop, failure).await;
     data_dir.remove_addresses()?;
-    let finished = shut_down(&env, &serving, deadlines).await;
+    let finished = shut_down(&env, &serving, program.settings.stop).await;
     outcome.and(finished)
 }
 
@@ -146,7 +143,7 @@ async fn shut_down(env: &Env, serving: &Tasks, deadlines: StopSettings) -> anyho
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::error!("records that nobody was acknowledged are lost: {error}"),
         Err(_) => {
-            tracing::error!("records that nobody was acknowledged are lost: the disk does not take them")
+            tracing::error!("records that nobody was acknowledged are lost: the disk does not take them");
         }
     }
     env.stop.begin_finish();

@@ -88,7 +88,7 @@ impl Decoder {
     ) -> Outcome {
         let mut outcome = Outcome::default();
         for (offset, frame) in frames {
-            for (index, record) in frame.records().enumerate() {
+            for (index, record) in (0_u16..).zip(frame.records()) {
                 outcome.records += 1;
                 match record {
                     Ok(record) => {

@@ -1,10 +1,7 @@
 //! Makes what was applied durable together with the offset that covers it: file, manifest, latest values, counts and offset, in one
-//! transaction. A failure leaves everything as it was, and is tried again.
-
-use std::time::Duration;
+//! transaction. A failure leaves everything as it was; the worker tries again.
 
 use drover_backbone::{Log, Offset, Shard, Stream};
-use drover_timeseries::Frozen;
 
 use crate::config::Config;
 use crate::error::Error;
@@ -12,22 +9,11 @@ use crate::ledger::ByTenant;
 use crate::metrics::StreamMetrics;
 use crate::store::{self, Store};
 
-/// First and longest pause between two tries.
-const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
-
-/// Everything that was applied up to an offset and is not in the database yet.
-pub(crate) struct Commit {
-    pub(crate) shard: Shard,
-    /// The head as it was at that offset; none when no points came.
-    pub(crate) frozen: Option<Frozen>,
-    pub(crate) counts: ByTenant,
-    pub(crate) next: Offset,
-}
-
 /// What a commit works with.
 #[derive(Clone)]
 pub(crate) struct Committer {
     pub(crate) store: Store,
+    pub(crate) points: drover_timeseries::Store,
     pub(crate) log: Log,
     pub(crate) config: Config,
     pub(crate) metrics: StreamMetrics,
@@ -35,32 +21,34 @@ pub(crate) struct Committer {
 }
 
 impl Committer {
-    /// Commits, however long it takes; says so while it fails.
-    pub(crate) async fn run(self, mut commit: Commit) {
-        let mut pause = RETRY.0;
-        while let Err(error) = self.attempt(&mut commit).await {
-            self.metrics.commit_failures.inc();
-            tracing::error!(shard = commit.shard.0, "points cannot be written, trying again: {error}");
-            self.health.set(drover_runtime::Status::Degraded(format!("points cannot be written: {error}")));
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(RETRY.1);
+    /// Commits everything that was applied below `next`. The file may hold points from beyond it, when they came while an earlier
+    /// try was failing: a replay gives them the same positions, so they are not doubled.
+    pub(crate) async fn run(&self, shard: Shard, next: Offset, counts: &ByTenant) -> Result<(), Error> {
+        match self.attempt(shard, next, counts).await {
+            Ok(()) => {
+                self.metrics.commits.inc();
+                self.health.set(drover_runtime::Status::Ok);
+                self.log.truncate(Stream::Telemetry, shard, next);
+                Ok(())
+            }
+            Err(error) => {
+                self.metrics.commit_failures.inc();
+                tracing::error!(shard = shard.0, "points cannot be written: {error}");
+                self.health
+                    .set(drover_runtime::Status::Degraded(format!("points cannot be written: {error}")));
+                Err(error)
+            }
         }
-        self.metrics.commits.inc();
-        self.health.set(drover_runtime::Status::Ok);
-        self.log.truncate(Stream::Telemetry, commit.shard, commit.next);
     }
 
-    async fn attempt(&self, commit: &mut Commit) -> Result<(), Error> {
-        let written = match &commit.frozen {
-            Some(frozen) => Some(frozen.write().await?),
-            None => None,
-        };
+    async fn attempt(&self, shard: Shard, next: Offset, counts: &ByTenant) -> Result<(), Error> {
+        let flush = self.points.freeze_and_write(shard.0).await?;
         let mut tx = self.store.begin().await?;
-        if let Some(written) = &written {
-            written.record(&mut tx).await?;
+        if let Some(flush) = &flush {
+            flush.record(&mut tx).await?;
         }
-        store::add_counts(&mut tx, &commit.counts).await?;
-        for (tenant, counts) in &commit.counts {
+        store::add_counts(&mut tx, counts).await?;
+        for (tenant, counts) in counts {
             if counts.dead_lettered > 0 {
                 store::prune_dead_letters(&mut tx, tenant, self.config.dead_letters_per_tenant).await?;
             }
@@ -68,10 +56,10 @@ impl Committer {
                 store::prune_events(&mut tx, tenant, self.config.events_per_tenant).await?;
             }
         }
-        store::set_offset(&mut tx, Stream::Telemetry.as_str(), commit.shard, commit.next).await?;
+        store::set_offset(&mut tx, Stream::Telemetry.as_str(), shard, next).await?;
         tx.commit().await?;
-        if let Some(written) = written {
-            written.publish();
+        if let Some(flush) = flush {
+            flush.publish();
         }
         Ok(())
     }

@@ -1,17 +1,18 @@
 //! One worker a shard: reads the log in order, applies batches, and commits when the head is full or old.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use drover_backbone::{Frame, LogError, Offset, Reader, Shard, Stream};
 use drover_runtime::{Env, PartHealth, Status};
 use futures_util::future::try_join_all;
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::batch::{Decoder, Outcome, Rows};
-use crate::commit::{Commit, Committer};
+use crate::commit::Committer;
 use crate::config::Config;
+use crate::error::Error;
 use crate::ledger::{self, ByTenant, Ledger};
 use crate::metrics::StreamMetrics;
 use crate::notify::Notify;
@@ -25,7 +26,7 @@ const SMALL_BATCH_RECORDS: u64 = 256;
 const LINGER: Duration = Duration::from_millis(20);
 /// While a commit is failing, the head grows to this many times its flush size; then the log is read no further.
 const HEAD_OVERFLOW: usize = 4;
-/// Pause between two tries of a table that cannot be written.
+/// Pause between two tries of a commit, or of a table, that failed.
 const RETRY: Duration = Duration::from_millis(500);
 
 pub(crate) struct Context {
@@ -57,7 +58,8 @@ struct Worker {
     replay_end: Offset,
     decoder: Decoder,
     committer: Committer,
-    committing: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    /// Resolves when the commit under way has ended; it gives back what it could not commit.
+    committing: Option<oneshot::Receiver<Result<(), Uncommitted>>>,
     /// Applied since the last commit began.
     counts: ByTenant,
     /// When the next commit is due; none while nothing was applied.
@@ -69,10 +71,16 @@ struct Worker {
     env: Env,
 }
 
+/// What a commit that failed gives back.
+struct Uncommitted {
+    counts: ByTenant,
+    error: Error,
+}
+
 /// What a worker does next.
 enum Step {
     Apply((Offset, Frame)),
-    Committed,
+    Committed(Result<(), Uncommitted>),
     Commit,
     Finish,
 }
@@ -83,6 +91,7 @@ impl Worker {
         let notify = Notify::new(context.env.live.clone());
         let committer = Committer {
             store: context.store.clone(),
+            points: context.points.clone(),
             log: context.env.log.clone(),
             config: context.config.clone(),
             metrics: context.metrics.clone(),
@@ -127,7 +136,9 @@ impl Worker {
                         tokio::time::sleep(LINGER).await;
                     }
                 }
-                Step::Committed => self.committing = None,
+                Step::Committed(outcome) => {
+                    let _ = self.committed(outcome);
+                }
                 Step::Commit => self.begin_commit(),
                 Step::Finish => return self.finish().await,
             }
@@ -139,7 +150,7 @@ impl Worker {
         let (due, committing) = (self.due, self.committing.is_some());
         tokio::select! {
             biased;
-            () = async { self.committing.as_mut().expect("guarded").await }, if committing => Ok(Step::Committed),
+            outcome = ended(&mut self.committing), if committing => Ok(Step::Committed(outcome)),
             () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() && !committing => Ok(Step::Commit),
             frame = self.reader.next() => frame.map(Step::Apply),
             () = self.env.stop.finish() => Ok(Step::Finish),
@@ -172,7 +183,7 @@ impl Worker {
     /// Writes the rows, then counts, then tells: what is counted can be read.
     async fn settle(&mut self, outcome: Outcome, replayed: bool) {
         if !outcome.rows.is_empty() {
-            self.insert(&outcome.rows).await;
+            insert(&self.committer, self.shard, &outcome.rows).await;
         }
         self.ledger.add(&outcome.counts, replayed);
         ledger::add_all(&mut self.counts, &outcome.counts);
@@ -192,61 +203,73 @@ impl Worker {
         }
     }
 
-    /// Writes rows, however long it takes; the log holds what comes meanwhile.
-    async fn insert(&self, rows: &Rows) {
-        while let Err(error) = self.committer.store.insert(rows).await {
-            tracing::error!(
-                shard = self.shard.0,
-                "events and dead letters cannot be written, trying again: {error}"
-            );
-            self.committer
-                .health
-                .set(Status::Degraded(format!("events and dead letters cannot be written: {error}")));
-            tokio::time::sleep(RETRY).await;
-        }
-    }
-
     /// Begins a commit when the head is full. When one is under way already, waits for it only if the head has overflowed.
     async fn commit_when_full(&mut self) {
         let points = self.points.head_points(self.shard.0);
-        if points < self.config.flush_points {
-            return;
+        if points >= self.config.flush_points * HEAD_OVERFLOW && self.committing.is_some() {
+            let _ = self.await_commit().await;
         }
-        if points >= self.config.flush_points * HEAD_OVERFLOW
-            && let Some(committing) = self.committing.take()
-        {
-            committing.await;
-        }
-        if self.committing.is_none() {
+        let waiting = self.due.is_none_or(|due| due > Instant::now() + RETRY);
+        if points >= self.config.flush_points && self.committing.is_none() && waiting {
             self.begin_commit();
         }
     }
 
     fn begin_commit(&mut self) {
         self.due = None;
-        let commit = Commit {
-            shard: self.shard,
-            frozen: self.points.freeze(self.shard.0),
-            counts: std::mem::take(&mut self.counts),
-            next: self.next,
-        };
-        self.committing = Some(Box::pin(self.committer.clone().run(commit)));
+        let counts = std::mem::take(&mut self.counts);
+        let (committer, shard, next) = (self.committer.clone(), self.shard, self.next);
+        let (ended, committing) = oneshot::channel();
+        self.committing = Some(committing);
+        self.env.tasks.track(async move {
+            let outcome = committer.run(shard, next, &counts).await;
+            let _ = ended.send(outcome.map_err(|error| Uncommitted { counts, error }));
+        });
     }
 
-    /// Applies what is left in the log and writes all of it.
+    async fn await_commit(&mut self) -> Result<(), Error> {
+        let outcome = ended(&mut self.committing).await;
+        self.committed(outcome)
+    }
+
+    /// Takes back what was not committed, for the next try.
+    fn committed(&mut self, outcome: Result<(), Uncommitted>) -> Result<(), Error> {
+        self.committing = None;
+        let Err(Uncommitted { counts, error }) = outcome else { return Ok(()) };
+        ledger::add_all(&mut self.counts, &counts);
+        self.due = Some(Instant::now() + RETRY);
+        Err(error)
+    }
+
+    /// Applies what is left in the log and writes all of it. What cannot be written stays in the log for the next start.
     async fn finish(&mut self) -> anyhow::Result<()> {
         while let Some(first) = self.reader.try_next()? {
             self.batch(first, None).await?;
         }
-        if let Some(committing) = self.committing.take() {
-            committing.await;
-        }
+        let _ = self.await_commit().await;
         if self.due.is_some() {
             self.begin_commit();
-        }
-        if let Some(committing) = self.committing.take() {
-            committing.await;
+            self.await_commit().await.context("writing the last points; they stay in the log")?;
         }
         Ok(())
+    }
+}
+
+/// Resolves when the commit under way, if any, has ended. Cancel-safe.
+async fn ended(
+    committing: &mut Option<oneshot::Receiver<Result<(), Uncommitted>>>,
+) -> Result<(), Uncommitted> {
+    match committing {
+        Some(committing) => committing.await.unwrap_or(Ok(())),
+        None => Ok(()),
+    }
+}
+
+/// Writes rows, however long it takes; the log holds what comes meanwhile.
+async fn insert(committer: &Committer, shard: Shard, rows: &Rows) {
+    while let Err(error) = committer.store.insert(rows).await {
+        tracing::error!(shard = shard.0, "events and dead letters cannot be written, trying again: {error}");
+        committer.health.set(Status::Degraded(format!("events and dead letters cannot be written: {error}")));
+        tokio::time::sleep(RETRY).await;
     }
 }

@@ -56,6 +56,9 @@ pub(crate) struct Part {
     pub(crate) size_bytes: u64,
 }
 
+/// The parts of one file, with their tenants.
+pub(crate) type Parts = Vec<(Box<str>, Part)>;
+
 /// Which rows of a part a query needs.
 #[derive(Debug, Clone)]
 pub(crate) struct Wanted {

@@ -8,8 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use sqlx::SqliteConnection;
 use tokio::sync::OwnedMutexGuard;
 
+use crate::file::Parts;
 use crate::head::Head;
-use crate::store::{Inner, Parts};
+use crate::store::Inner;
 use crate::write::write_file;
 use crate::{StoreError, latest, manifest};
 

@@ -179,7 +179,7 @@ impl Head {
     }
 
     /// The newest row of every key of a device.
-    pub(crate) fn newest<'a>(device: &'a DeviceHead) -> impl Iterator<Item = &'a Row> {
+    pub(crate) fn newest(device: &DeviceHead) -> impl Iterator<Item = &Row> {
         device.series.iter().filter_map(|series| device.rows.get(series.newest as usize))
     }
 

@@ -28,7 +28,7 @@ pub(crate) struct Reading {
     pub(crate) dir: PathBuf,
     pub(crate) footers: Arc<Footers>,
     pub(crate) damage: Arc<Damage>,
-    pub(crate) head: Vec<(Box<str>, Stored)>,
+    pub(crate) head: Series,
     pub(crate) parts: Vec<Arc<Part>>,
     pub(crate) wanted: Wanted,
     pub(crate) incomplete: BTreeSet<Arc<str>>,
@@ -38,8 +38,8 @@ impl Reading {
     /// The newest `limit` samples of each key. Blocks.
     pub(crate) fn raw(mut self, limit: usize) -> RangeAnswer {
         let mut newest = Newest { series: Series::new(), rows: 0, compact_at: 2 * MAX_ANSWER_SAMPLES, limit };
-        for (key, sample) in std::mem::take(&mut self.head) {
-            newest.add(&key, sample);
+        for (key, samples) in std::mem::take(&mut self.head) {
+            samples.into_iter().for_each(|sample| newest.add(&key, sample));
         }
         let mut parts = std::mem::take(&mut self.parts);
         parts.sort_unstable_by_key(|part| std::cmp::Reverse(part.max_ts));
@@ -58,7 +58,7 @@ impl Reading {
 
     /// One sample for each key and interval. Blocks.
     pub(crate) fn aggregated(mut self, plan: Plan, limit: usize) -> RangeAnswer {
-        let times = self.head.iter().map(|(_, sample)| (sample.ts, sample.ts));
+        let times = self.head.values().flatten().map(|sample| (sample.ts, sample.ts));
         let times = times.chain(self.parts.iter().map(|part| (part.min_ts, part.max_ts)));
         let (min, max) =
             times.fold((i64::MAX, i64::MIN), |(min, max), (low, high)| (min.min(low), max.max(high)));
@@ -94,9 +94,13 @@ impl Reading {
         let most = if to.saturating_sub(from) > 1 { MAX_WINDOW_ROWS } else { usize::MAX };
         let mut series = Series::new();
         let mut rows = 0;
-        for (key, sample) in self.head.iter().filter(|(_, sample)| wanted.time(sample.ts)) {
-            series.entry_ref(&**key).or_default().push(sample.clone());
-            rows += 1;
+        for (key, samples) in &self.head {
+            let inside: Vec<Stored> =
+                samples.iter().filter(|sample| wanted.time(sample.ts)).cloned().collect();
+            if !inside.is_empty() {
+                rows += inside.len();
+                series.insert(key.clone(), inside);
+            }
         }
         for part in self.parts.clone() {
             if rows > most {
@@ -130,7 +134,7 @@ impl Reading {
                 Some((key, samples.into_iter().map(Stored::into_sample).collect()))
             });
         let series = named.take(MAX_ANSWER_SAMPLES).collect();
-        RangeAnswer { series, incomplete: self.incomplete.iter().map(|file| file.to_string()).collect() }
+        RangeAnswer { series, incomplete: self.incomplete.iter().map(ToString::to_string).collect() }
     }
 }
 
@@ -175,7 +179,10 @@ impl Newest {
         self.compact();
         let share = share(self.limit, keys.len());
         let oldest = keys.iter().map(|key| {
-            self.series.get(&**key).filter(|samples| samples.len() >= share).and_then(|samples| samples.first())
+            self.series
+                .get(&**key)
+                .filter(|samples| samples.len() >= share)
+                .and_then(|samples| samples.first())
         });
         oldest
             .map(|sample| sample.map(|sample| sample.ts))

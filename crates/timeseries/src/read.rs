@@ -11,7 +11,7 @@ use drover_model::{Flags, Value};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReaderBuilder, RowSelection};
 use parquet::errors::ParquetError;
-use parquet::file::metadata::ParquetMetaData;
+use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 use parquet::file::page_index::column_index::ColumnIndexMetaData;
 
 use crate::file::{BOOLEAN, DEVICE, FLAGS, KEY, Part, SEQ, Sink, TEXT, TS, VALUE, Wanted};
@@ -62,7 +62,7 @@ pub(crate) fn read_part(
 }
 
 fn rows_of(metadata: &ParquetMetaData, group: usize) -> Result<usize, ParquetError> {
-    let rows = metadata.row_groups().get(group).map(|group| group.num_rows());
+    let rows = metadata.row_groups().get(group).map(RowGroupMetaData::num_rows);
     rows.and_then(|rows| usize::try_from(rows).ok())
         .ok_or_else(|| ParquetError::General(format!("row group {group} of the manifest is not in the file")))
 }

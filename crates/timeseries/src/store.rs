@@ -2,6 +2,7 @@
 
 mod open;
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,11 +16,11 @@ use tokio::sync::{Mutex, Semaphore};
 
 use crate::aggregate::Plan;
 use crate::damage::{Damage, Health};
-use crate::file::{Part, Wanted};
+use crate::file::{Part, Parts, Wanted};
 use crate::footers::Footers;
 use crate::head::{DeviceHead, Head, HeadWriter};
 use crate::latest::{self, Newest};
-use crate::range::Reading;
+use crate::range::{Reading, Series};
 use crate::sample::{RangeAnswer, RangeQuery, Sample, Stored};
 use crate::{Flush, StoreError};
 
@@ -67,9 +68,6 @@ pub(crate) struct ShardSlot {
     /// Held by the flush under way. Holds the parts of one whose transaction ended in doubt.
     pub(crate) flushing: Arc<Mutex<Option<Parts>>>,
 }
-
-/// The parts of one file, with their tenants.
-pub(crate) type Parts = Vec<(Box<str>, Part)>;
 
 #[derive(Default)]
 pub(crate) struct ShardState {
@@ -152,9 +150,13 @@ impl Store {
         keys.sort_unstable();
         keys.dedup();
         let (from, to) = (query.from.as_micros(), query.to.as_micros());
+        // Before anything is copied: what waits takes no memory. The permit goes with the work: a caller that gives up
+        // doesn't make room before the thread is done.
+        let permit = Arc::clone(&self.0.reads).acquire_owned().await.map_err(|_| StoreError::Stopped)?;
         let reading = self.reading(shard, tenant, Wanted { device: device.as_str().into(), keys, from, to });
         let limit = query.limit;
-        let small = reading.parts.is_empty() && reading.head.len() <= INLINE_ROWS;
+        let small =
+            reading.parts.is_empty() && reading.head.values().map(Vec::len).sum::<usize>() <= INLINE_ROWS;
         let answer = move || match plan {
             None => reading.raw(limit),
             Some(plan) => reading.aggregated(plan, limit),
@@ -162,8 +164,6 @@ impl Store {
         if small {
             return Ok(answer());
         }
-        // The permit goes with the work: a caller that gives up doesn't make room before the thread is done.
-        let permit = Arc::clone(&self.0.reads).acquire_owned().await.map_err(|_| StoreError::Stopped)?;
         let work = move || {
             let answer = answer();
             drop(permit);
@@ -209,9 +209,15 @@ impl Store {
             devices.extend(shard.state.read().newest_of_all(tenant.as_str(), after, limit));
         }
         for (name, stored) in latest::list(self.0.db.read(), tenant.as_str(), after, limit).await? {
-            let newest = devices.entry(name).or_default();
-            for (key, sample) in stored {
-                latest::merge(newest, &key, sample);
+            match devices.entry(name) {
+                Entry::Vacant(entry) => {
+                    entry.insert(stored);
+                }
+                Entry::Occupied(mut entry) => {
+                    for (key, sample) in stored {
+                        latest::merge(entry.get_mut(), &key, sample);
+                    }
+                }
             }
         }
         let page = devices.into_iter().take(limit);
@@ -247,12 +253,23 @@ impl Store {
 
     fn reading(&self, shard: u16, tenant: &Tenant, wanted: Wanted) -> Reading {
         let state = self.0.shard(shard).state.read();
-        let mut head = Vec::new();
+        let mut head = Series::new();
         for (source, device) in state.device(tenant.as_str(), &wanted.device) {
-            let keys: Vec<u32> = wanted.keys.iter().filter_map(|key| source.key_number(key)).collect();
-            let chosen = |key: &u32| wanted.keys.is_empty() || keys.contains(key);
-            let rows = device.rows.iter().filter(|row| wanted.time(row.ts) && chosen(&row.key));
-            head.extend(rows.map(|row| (source.key(row).into(), source.stored(row))));
+            let mut by_key: HashMap<u32, Vec<Stored>> = HashMap::new();
+            if wanted.keys.is_empty() {
+                by_key.extend(device.series.iter().map(|series| (series.key, Vec::new())));
+            } else {
+                let numbers = wanted.keys.iter().filter_map(|key| source.key_number(key));
+                by_key.extend(numbers.map(|number| (number, Vec::new())));
+            }
+            for row in device.rows.iter().filter(|row| wanted.time(row.ts)) {
+                if let Some(samples) = by_key.get_mut(&row.key) {
+                    samples.push(source.stored(row));
+                }
+            }
+            for (key, samples) in by_key.into_iter().filter(|(_, samples)| !samples.is_empty()) {
+                head.entry_ref(source.key_named(key)).or_default().extend(samples);
+            }
         }
         let parts = state.files.get(tenant.as_str()).into_iter().flatten().filter(|part| wanted.meets(part));
         Reading {

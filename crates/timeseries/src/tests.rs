@@ -33,6 +33,7 @@ impl Place {
         self.store = open(&self.db, &self.dir).await;
     }
 
+    #[expect(clippy::too_many_arguments, reason = "the parts of a point, spelled out in each test")]
     fn push(&self, device: &str, key: &str, ts: i64, value: ValueRef<'_>, seq: u64) {
         self.store.apply(SHARD, |head| {
             let slot = head.device("t", device);

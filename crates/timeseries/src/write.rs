@@ -17,18 +17,19 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 
 use crate::StoreError;
-use crate::file::{BOOLEAN, Part, TENANTS, schema};
+use crate::file::{BOOLEAN, Part, Parts, TENANTS, schema};
 use crate::head::{Form, Head, Row, Sorter, TenantHead};
 
 /// Rows of a row group: the unit of a dictionary.
 const ROW_GROUP_ROWS: usize = 128 * 1024;
-/// Rows of a page: the least that a query reads.
-const PAGE_ROWS: usize = 8 * 1024;
+/// Rows of a page: the least that a query reads, and the most within which the compressor sees that the times of one key
+/// are those of the key before.
+const PAGE_ROWS: usize = 16 * 1024;
 /// Ending of a file that is not complete.
 pub(crate) const UNFINISHED: &str = "tmp";
 
 /// Writes `head` to `dir/name`, and returns when file and folder are on disk.
-pub(crate) fn write_file(dir: &Path, name: &str, head: &Head) -> Result<Vec<(Box<str>, Part)>, StoreError> {
+pub(crate) fn write_file(dir: &Path, name: &str, head: &Head) -> Result<Parts, StoreError> {
     let path = dir.join(name);
     let temporary = path.with_extension(UNFINISHED);
     let written = write_and_rename(dir, &temporary, &path, head);
@@ -41,12 +42,7 @@ pub(crate) fn write_file(dir: &Path, name: &str, head: &Head) -> Result<Vec<(Box
     written
 }
 
-fn write_and_rename(
-    dir: &Path,
-    temporary: &Path,
-    path: &Path,
-    head: &Head,
-) -> Result<Vec<(Box<str>, Part)>, StoreError> {
+fn write_and_rename(dir: &Path, temporary: &Path, path: &Path, head: &Head) -> Result<Parts, StoreError> {
     let failed = |source| StoreError::File { path: path.display().to_string(), source };
     let unencoded = |source| match source {
         ParquetError::External(source) => match source.downcast::<std::io::Error>() {
@@ -106,7 +102,7 @@ struct Output {
     name: Arc<str>,
     sorter: Sorter,
     keys: ArrayRef,
-    parts: Vec<(Box<str>, Part)>,
+    parts: Parts,
 }
 
 impl Output {
@@ -151,7 +147,7 @@ impl Output {
         Ok(())
     }
 
-    fn finish(mut self) -> Result<(BufWriter<File>, Vec<(Box<str>, Part)>), ParquetError> {
+    fn finish(mut self) -> Result<(BufWriter<File>, Parts), ParquetError> {
         let mut tenants = String::new();
         for (tenant, part) in &self.parts {
             tenants += &format!("{tenant} {} {}\n", part.first_row_group, part.row_groups);

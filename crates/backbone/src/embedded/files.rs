@@ -21,6 +21,8 @@ pub(crate) struct Files {
     /// The thread that makes the spare file, while it does.
     preparing: Option<JoinHandle<io::Result<()>>>,
     has_spare: bool,
+    /// The spare file could not be made; it is not tried again before the next segment.
+    gave_up: bool,
     /// Uses of files so far.
     generation: u64,
 }
@@ -33,7 +35,7 @@ impl Files {
             (segments.last().cloned(), newest.map_or(0, |newest| newest + 1))
         };
         let has_spare = log.directory.join(SPARE).exists();
-        Self { log, active, preparing: None, has_spare, generation }
+        Self { log, active, preparing: None, has_spare, gave_up: false, generation }
     }
 
     /// The segment that has room for so many bytes, and where in it.
@@ -59,6 +61,7 @@ impl Files {
             make_directory(&directory).map_err(WriteError::at(&directory))?;
         }
         self.collect_spare(true);
+        self.gave_up = false;
         let random = getrandom::u32().map_err(io::Error::other).map_err(WriteError::at(&directory))?;
         let base = self.log.end();
         let identity = Identity { base, generation: self.generation << 32 | u64::from(random) };
@@ -105,7 +108,7 @@ impl Files {
     pub(crate) fn prepare(&mut self) {
         self.collect_spare(false);
         let half_full = self.active.as_ref().is_some_and(|active| active.written() > active.bytes / 2);
-        if !half_full || self.has_spare || self.preparing.is_some() {
+        if !half_full || self.has_spare || self.gave_up || self.preparing.is_some() {
             return;
         }
         let (disk, directory) = (self.log.common.disk.clone(), self.log.directory.clone());
@@ -117,8 +120,11 @@ impl Files {
 
     fn collect_spare(&mut self, wait: bool) {
         let Some(job) = self.preparing.take_if(|job| wait || job.is_finished()) else { return };
-        match job.join() {
-            Ok(Ok(())) => self.has_spare = true,
+        let outcome = job.join();
+        self.has_spare = matches!(outcome, Ok(Ok(())));
+        self.gave_up = !self.has_spare;
+        match outcome {
+            Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!(
                 "{}: no file for the time after this one: {error}",
                 self.log.directory.display()

@@ -141,6 +141,10 @@ impl LogBackend for EmbeddedLog {
 
     fn reader(&self, stream: Stream, shard: Shard, from: Offset) -> Result<Box<dyn ReadLog>, LogError> {
         let log = self.shard(stream, shard).ok_or(LogError::NoShard { shard, shards: self.shards() })?;
+        let end = Offset(log.end());
+        if from > end {
+            return Err(LogError::Beyond { path: log.directory.clone(), from, end });
+        }
         Ok(Box::new(EmbeddedReader::new(log.clone(), from)))
     }
 

@@ -19,12 +19,17 @@ use crate::reader::ReadLog;
 /// Frames read from a file at once: as many as begin within so many bytes.
 const READ_BYTES: u64 = 256 << 10;
 
+/// What a file gave.
+type Read = Result<Vec<(Offset, Frame)>, LogError>;
+/// What a reader answers.
+type Answer = Poll<Result<(Offset, Frame), LogError>>;
+
 pub(crate) struct EmbeddedReader {
     log: Arc<ShardLog>,
     ready: VecDeque<(Offset, Frame)>,
     /// Absent while a thread reads with it.
     place: Option<Place>,
-    loading: Option<JoinHandle<(Place, Result<Vec<(Offset, Frame)>, LogError>)>>,
+    loading: Option<JoinHandle<(Place, Read)>>,
     /// Where to go on should that thread be lost.
     resume: u64,
 }
@@ -45,7 +50,7 @@ impl EmbeddedReader {
     }
 
     /// From what is at hand or in memory: `None` when a file must be read.
-    fn from_memory(&mut self, waker: Option<&Waker>) -> Option<Poll<Result<(Offset, Frame), LogError>>> {
+    fn at_hand(&mut self, waker: Option<&Waker>) -> Option<Answer> {
         if let Some(frame) = self.ready.pop_front() {
             return Some(Poll::Ready(Ok(frame)));
         }
@@ -76,7 +81,7 @@ impl ReadLog for EmbeddedReader {
             };
         }
         loop {
-            match self.from_memory(None) {
+            match self.at_hand(None) {
                 Some(Poll::Ready(Err(LogError::Stopped)) | Poll::Pending) => return Ok(None),
                 Some(Poll::Ready(found)) => return found.map(Some),
                 None => {}
@@ -86,7 +91,7 @@ impl ReadLog for EmbeddedReader {
         }
     }
 
-    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Result<(Offset, Frame), LogError>> {
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Answer {
         loop {
             if let Some(loading) = &mut self.loading {
                 let loaded = ready!(Pin::new(loading).poll(context));
@@ -99,7 +104,7 @@ impl ReadLog for EmbeddedReader {
                 self.place = Some(place);
                 self.ready = frames?.into();
             }
-            if let Some(answer) = self.from_memory(Some(context.waker())) {
+            if let Some(answer) = self.at_hand(Some(context.waker())) {
                 return answer;
             }
             let mut place = self.place.take().unwrap_or_default();
@@ -115,7 +120,7 @@ impl ReadLog for EmbeddedReader {
 
 impl Place {
     /// Reads some frames from a file, or passes over what isn't there.
-    fn read(&mut self, log: &ShardLog) -> Result<Vec<(Offset, Frame)>, LogError> {
+    fn read(&mut self, log: &ShardLog) -> Read {
         let Some((segment, limit)) = log.segment_of(self.next) else {
             // Nothing is durable but the end: whatever was before is gone.
             self.next = log.end();

@@ -15,6 +15,8 @@ use crate::queue::ENVELOPE_BYTES;
 
 /// Frames begin at multiples of this.
 const ALIGN: usize = 8;
+/// Envelope and header: what is needed to tell a frame.
+const FRONT_BYTES: usize = ENVELOPE_BYTES + HEADER_BYTES;
 /// Bytes read at a time.
 const CHUNK_BYTES: usize = 256 << 10;
 /// Distance of the entries of the sparse index, in bytes.
@@ -60,7 +62,7 @@ impl Identity {
     fn check(self, stored: &[u8]) -> u32 {
         let crc = crc32c::crc32c(&self.base.to_le_bytes());
         let crc = crc32c::crc32c_append(crc, &self.generation.to_le_bytes());
-        crc32c::crc32c_append(crc, stored.get(4..ENVELOPE_BYTES + HEADER_BYTES).unwrap_or_default())
+        crc32c::crc32c_append(crc, stored.get(4..FRONT_BYTES).unwrap_or_default())
     }
 
     /// Offset and length of the frame whose envelope and header are given.
@@ -152,7 +154,7 @@ pub(crate) struct Chunk {
 impl Chunk {
     /// The valid frame at exactly this place, if it ends within `until`.
     pub(crate) fn frame_at(&mut self, segment: &Segment, at: u64, until: u64) -> io::Result<Option<Found>> {
-        let front = self.load(segment, at, ENVELOPE_BYTES + HEADER_BYTES, until)?;
+        let front = self.load(segment, at, FRONT_BYTES, until)?;
         let Some((offset, length)) = segment.identity.envelope(&front) else { return Ok(None) };
         let stored = self.load(segment, at, ENVELOPE_BYTES + length, until)?;
         if stored.len() < ENVELOPE_BYTES + length {
@@ -171,23 +173,24 @@ impl Chunk {
         least: u64,
         until: u64,
     ) -> io::Result<Option<Found>> {
-        let step = ALIGN as u64;
-        let mut at = damaged + step;
-        while at + ((ENVELOPE_BYTES + HEADER_BYTES) as u64) <= until {
-            let ahead = self.load(segment, at, ENVELOPE_BYTES + HEADER_BYTES, until)?;
-            if ahead.starts_with(&ZEROS) {
-                at += (ZEROS.len() - ENVELOPE_BYTES) as u64;
-                continue;
+        let mut at = damaged + ALIGN as u64;
+        loop {
+            let ahead = self.load(segment, at, FRONT_BYTES, until)?;
+            match candidate(&ahead) {
+                Candidate::At(skip) => at += skip as u64,
+                Candidate::NoneWithin(0) => return Ok(None),
+                Candidate::NoneWithin(passed) => {
+                    at += passed as u64;
+                    continue;
+                }
             }
-            if ahead.get(ENVELOPE_BYTES..).is_some_and(|frame| frame.starts_with(&MAGIC))
-                && let Some(found) = self.frame_at(segment, at, until)?
+            if let Some(found) = self.frame_at(segment, at, until)?
                 && found.offset >= least
             {
                 return Ok(Some(found));
             }
-            at += step;
+            at += ALIGN as u64;
         }
-        Ok(None)
     }
 
     /// What is in memory from a place on: at least `length` bytes, unless the file ends before.
@@ -203,6 +206,27 @@ impl Chunk {
         }
         let skip = usize::try_from(at - self.at).unwrap_or(usize::MAX).min(self.bytes.len());
         Ok(self.bytes.slice(skip..))
+    }
+}
+
+/// Where a frame may begin.
+enum Candidate {
+    At(usize),
+    /// Nowhere in so many bytes.
+    NoneWithin(usize),
+}
+
+/// Looks for the first place where the beginning of a frame stands behind room for its envelope.
+fn candidate(ahead: &[u8]) -> Candidate {
+    if ahead.starts_with(&ZEROS) {
+        return Candidate::NoneWithin(ZEROS.len() - ENVELOPE_BYTES);
+    }
+    let Some(last) = ahead.len().checked_sub(FRONT_BYTES) else { return Candidate::NoneWithin(0) };
+    let places = last / ALIGN + 1;
+    let mut frames = ahead.get(ENVELOPE_BYTES..).unwrap_or_default().chunks_exact(ALIGN).take(places);
+    match frames.position(|frame| frame.starts_with(&MAGIC)) {
+        Some(place) => Candidate::At(place * ALIGN),
+        None => Candidate::NoneWithin(places * ALIGN),
     }
 }
 

@@ -158,10 +158,7 @@ impl<'m, 'a> Pack<'m, 'a> {
             return Ok(());
         }
         let ts = self.time_of(record)?;
-        let out = &mut *self.assembly.out;
-        out.path.clear();
-        out.path.push_str(&out.base_name);
-        out.path.push_str(record.name.as_deref().unwrap_or_default());
+        self.assembly.resolved_key(record.name.as_deref().unwrap_or_default())?;
         let value = self.value_of(record)?;
         let sum = added(self.sum, record.sum);
         if value.is_none() && sum.is_none() {
@@ -172,7 +169,7 @@ impl<'m, 'a> Pack<'m, 'a> {
         }
         if let Some(sum) = sum {
             let sum = self.finite("s", sum)?;
-            self.assembly.out.path.push_str(".sum");
+            self.assembly.resolved_sum_key()?;
             self.assembly.push_resolved(StoredValue::Number(sum), ts)?;
         }
         Ok(())

@@ -24,7 +24,7 @@ pub(super) fn show(sections: &[String], values: &Table, origins: &BTreeMap<Strin
 fn section(path: &str, table: &Table, origins: &BTreeMap<String, Origin>, text: &mut String) {
     let inner = |value: &Value| value.as_table().is_some_and(|table| !table.is_empty());
     let separator = if text.is_empty() { "" } else { "\n" };
-    write!(text, "{separator}[{path}]\n").expect("writing to a string cannot fail");
+    writeln!(text, "{separator}[{path}]").expect("writing to a string cannot fail");
     for (name, value) in table.iter().filter(|(_, value)| !inner(value)) {
         let key = format!("{path}.{name}");
         let shown = if is_secret(name, value) { MASK.to_owned() } else { value.to_string() };

@@ -4,7 +4,7 @@ use drover_backbone::{Shard, Stream};
 use drover_proto::{RecordRef, backbone::v1::Channel};
 
 use super::*;
-use crate::Sources;
+use crate::{Layers, Sources};
 
 /// What happened, in order.
 #[derive(Clone, Default)]
@@ -35,7 +35,7 @@ fn program(folder: &tempfile::TempDir, more: &[(&str, &str)]) -> Program {
     let variables = off.iter().chain(&small).chain(more);
     let variables = variables.map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
     let layers = Layers::load(Sources { variables, ..Sources::default() }).unwrap();
-    Program::new(layers, folder.path().join("data"))
+    Program::new(Settings::read(&layers).unwrap(), folder.path().join("data"))
 }
 
 #[tokio::test]

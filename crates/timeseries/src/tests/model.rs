@@ -43,8 +43,18 @@ fn value() -> impl Strategy<Value = Value> {
 }
 
 fn made() -> impl Strategy<Value = Made> {
-    let names = (prop::sample::select(&TENANTS[..]), prop::sample::select(&DEVICES[..]), prop::sample::select(&KEYS[..]));
-    (names, -20i64..20, value()).prop_map(|((tenant, device, key), ts, value)| Made { tenant, device, key, ts, value })
+    let names = (
+        prop::sample::select(&TENANTS[..]),
+        prop::sample::select(&DEVICES[..]),
+        prop::sample::select(&KEYS[..]),
+    );
+    (names, -20i64..20, value()).prop_map(|((tenant, device, key), ts, value)| Made {
+        tenant,
+        device,
+        key,
+        ts,
+        value,
+    })
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -73,7 +83,14 @@ impl Run {
             for (seq, made) in self.log.iter().enumerate().skip(from) {
                 let slot = head.device(made.tenant, made.device);
                 let ts = Timestamp::from_micros(made.ts);
-                head.push(slot, made.key, ts, made.value.borrowed(), seq as u64, Flags(u8::from(made.ts < 0)));
+                head.push(
+                    slot,
+                    made.key,
+                    ts,
+                    made.value.borrowed(),
+                    seq as u64,
+                    Flags(u8::from(made.ts < 0)),
+                );
             }
         });
     }
@@ -136,7 +153,9 @@ impl Run {
                 let latest = self.place.store.latest(SHARD, &tenant(name), &id(device)).await.unwrap();
                 let newest: BTreeMap<_, _> = expected
                     .iter()
-                    .map(|(key, samples)| (key.clone(), samples.iter().next_back().map(|(ts, v)| sample(*ts, v)).unwrap()))
+                    .map(|(key, samples)| {
+                        (key.clone(), samples.iter().next_back().map(|(ts, v)| sample(*ts, v)).unwrap())
+                    })
                     .collect();
                 assert_eq!(latest, newest, "latest of {name} {device}");
                 if !newest.is_empty() {
@@ -147,15 +166,28 @@ impl Run {
             let page = self.place.store.list_latest(&tenant(name), None, 2).await.unwrap();
             let mut paged = page.clone();
             if let Some((last, _)) = page.last() {
-                paged.extend(self.place.store.list_latest(&tenant(name), Some(last.as_str()), 2).await.unwrap());
+                paged.extend(
+                    self.place.store.list_latest(&tenant(name), Some(last.as_str()), 2).await.unwrap(),
+                );
             }
             assert_eq!(paged, listed.into_iter().collect::<Vec<_>>(), "list of {name}");
         }
     }
 
-    async fn check_ranges(&self, name: &str, device: &str, expected: &BTreeMap<TelemetryKey, BTreeMap<i64, Value>>) {
+    async fn check_ranges(
+        &self,
+        name: &str,
+        device: &str,
+        expected: &BTreeMap<TelemetryKey, BTreeMap<i64, Value>>,
+    ) {
         let bounds = (Timestamp::from_micros(-7), Timestamp::from_micros(9));
-        let window = RangeQuery { from: bounds.0, to: bounds.1, keys: vec![key("temp"), key("on")], limit: 3, ..all() };
+        let window = RangeQuery {
+            from: bounds.0,
+            to: bounds.1,
+            keys: vec![key("temp"), key("on")],
+            limit: 3,
+            ..all()
+        };
         let buckets = RangeQuery {
             interval: Some(Duration::from_micros(5)),
             aggregation: Some(Aggregation::Count),
@@ -170,7 +202,8 @@ impl Run {
                 .map(|(key, samples)| (key.clone(), naive(samples, &query)))
                 .filter(|(_, samples)| !samples.is_empty())
                 .collect();
-            let shown: BTreeMap<_, _> = answer.series.into_iter().map(|(k, s)| (k, without_flags(s, &query))).collect();
+            let shown: BTreeMap<_, _> =
+                answer.series.into_iter().map(|(k, s)| (k, without_flags(s, &query))).collect();
             assert_eq!(shown, model, "{what} of {name} {device}");
         }
     }
@@ -190,7 +223,10 @@ fn naive(samples: &BTreeMap<i64, Value>, query: &RangeQuery) -> Vec<Sample> {
     let mut answer: Vec<Sample> = if query.interval.is_some() {
         let mut counts = BTreeMap::new();
         inside.for_each(|(ts, _)| *counts.entry(ts.div_euclid(5) * 5).or_insert(0.0) += 1.0);
-        counts.iter().map(|(ts, count)| Sample { flags: Flags::NONE, ..sample(*ts, &Value::Number(*count)) }).collect()
+        counts
+            .iter()
+            .map(|(ts, count)| Sample { flags: Flags::NONE, ..sample(*ts, &Value::Number(*count)) })
+            .collect()
     } else {
         inside.map(|(ts, value)| sample(*ts, value)).collect()
     };

@@ -84,7 +84,8 @@ async fn intervals_are_aligned_to_the_epoch_and_reduced() {
         (Aggregation::Last, [1.0, 4.0, 8.0]),
     ];
     for (kind, [a, b, c]) in expected {
-        let query = RangeQuery { interval: Some(Duration::from_micros(10)), aggregation: Some(kind), ..all() };
+        let query =
+            RangeQuery { interval: Some(Duration::from_micros(10)), aggregation: Some(kind), ..all() };
         assert_eq!(numbers(&place.range("d", &query).await, "k"), [(-10, a), (0, b), (10, c)], "{kind:?}");
     }
     let query = RangeQuery { interval: Some(Duration::ZERO), ..all() };
@@ -132,7 +133,8 @@ async fn an_answer_has_a_bound_over_all_of_its_keys() {
     assert_eq!(answer.series["a"].len() + answer.series["b"].len(), MAX_ANSWER_SAMPLES);
     assert_eq!(answer.series["b"].last().unwrap().ts.as_micros(), many - 1);
     // More rows than an aggregation holds at a time: the span is halved.
-    let sums = RangeQuery { interval: Some(Duration::from_secs(1)), aggregation: Some(Aggregation::Sum), ..all() };
+    let sums =
+        RangeQuery { interval: Some(Duration::from_secs(1)), aggregation: Some(Aggregation::Sum), ..all() };
     let sum = numbers(&place.range("d", &sums).await, "a");
     assert_eq!(sum, [(0, f64::from(u32::try_from(many).unwrap()))]);
 }
@@ -155,8 +157,12 @@ async fn a_device_is_found_among_many_pages_and_row_groups() {
     place.flush().await;
     assert_eq!(place.store.stats().file_points, 200_000);
     for device in [0, 1, 199, 262, 399] {
-        let query =
-            RangeQuery { from: Timestamp::from_micros(7), to: Timestamp::from_micros(9), keys: vec![key("c")], ..all() };
+        let query = RangeQuery {
+            from: Timestamp::from_micros(7),
+            to: Timestamp::from_micros(9),
+            keys: vec![key("c")],
+            ..all()
+        };
         let answer = place.range(&format!("device-{device:03}"), &query).await;
         assert_eq!(numbers(&answer, "c"), [(7, f64::from(device) + 0.007), (8, f64::from(device) + 0.008)]);
         assert_eq!(answer.series.len(), 1);
@@ -188,7 +194,8 @@ async fn a_query_during_a_flush_sees_each_point_once() {
     place.number("d", 1, 1.0);
     let flush = place.store.freeze_and_write(SHARD).await.unwrap().unwrap();
     place.number("d", 2, 2.0);
-    let count = RangeQuery { aggregation: Some(Aggregation::Count), from: Timestamp::from_micros(0), ..all() };
+    let count =
+        RangeQuery { aggregation: Some(Aggregation::Count), from: Timestamp::from_micros(0), ..all() };
     let seen = async || numbers(&place.range("d", &count).await, "k");
     assert_eq!(seen().await, [(0, 2.0)]);
     let mut tx = place.db.begin().await.unwrap();

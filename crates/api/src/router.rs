@@ -1,0 +1,65 @@
+//! Every path of the server, and what stands around them.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware::from_fn_with_state;
+use http::{Method, Uri};
+use tower_http::catch_panic::CatchPanicLayer;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::error::{Problem, Sort};
+use crate::extract::MAX_BODY_BYTES;
+use crate::metrics::Requests;
+use crate::{Api, admission, auth, credentials, dead_letters, devices, docs, events};
+use crate::{health, latest, ledger, live, metrics, openapi, telemetry, tenants};
+
+/// All of it. From the outside in: counting, panics, then for what needs a token room, deadline and authentication.
+pub fn router(api: Arc<Api>) -> Router {
+    let counters = Requests::register(&api.metrics);
+    let (router, mut document) = routes(&api).split_for_parts();
+    openapi::finish(&mut document);
+    router
+        .merge(docs::router(&document))
+        .fallback(unknown_path)
+        .method_not_allowed_fallback(unknown_method)
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .layer(CatchPanicLayer::custom(admission::panicked))
+        .layer(from_fn_with_state(counters, metrics::count))
+        .with_state(api)
+}
+
+fn routes(api: &Arc<Api>) -> OpenApiRouter<Arc<Api>> {
+    let protected = OpenApiRouter::<Arc<Api>>::new()
+        .routes(routes!(tenants::create, tenants::list))
+        .routes(routes!(devices::create::create, devices::list::list))
+        .routes(routes!(devices::get::get, devices::update::update, devices::delete::delete))
+        .routes(routes!(credentials::create, credentials::list))
+        .routes(routes!(credentials::delete))
+        .routes(routes!(telemetry::range::range))
+        .routes(routes!(latest::of_device))
+        .routes(routes!(latest::of_all))
+        .routes(routes!(events::list))
+        .routes(routes!(live::watch))
+        .routes(routes!(dead_letters::list))
+        .routes(routes!(ledger::get))
+        .route_layer(from_fn_with_state(api.clone(), auth::authenticate))
+        .route_layer(from_fn_with_state(api.clone(), admission::admit));
+    let open = OpenApiRouter::new().routes(routes!(health::get)).routes(routes!(metrics::get));
+    OpenApiRouter::with_openapi(openapi::head()).merge(protected).merge(open)
+}
+
+async fn unknown_path(uri: Uri) -> Problem {
+    let path: String = uri.path().chars().take(256).collect();
+    Problem::new(Sort::NotFound, format!("there is no path {path}; /docs shows those that there are"))
+}
+
+async fn unknown_method(method: Method, uri: Uri) -> Problem {
+    let path: String = uri.path().chars().take(256).collect();
+    Problem::new(
+        Sort::MethodNotAllowed,
+        format!("{path} has no method {method}; the header Allow names those that it has"),
+    )
+}

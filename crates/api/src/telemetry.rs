@@ -1,0 +1,57 @@
+//! What one device measured: the JSON of a sample, ranges of time, and the newest values.
+
+pub mod range;
+
+use drover_model::Timestamp;
+use drover_proto::stream::v1 as pb;
+use serde::{Serialize, Serializer};
+use utoipa::ToSchema;
+
+/// Beyond this a double does not hold every whole number.
+const MAX_WHOLE: f64 = 9_007_199_254_740_992.0;
+
+/// One measured value.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(example = json!({"ts": 1_795_978_800_000_i64, "value": 21.5}))]
+pub struct Sample {
+    /// Milliseconds since 1970; of an aggregate, the start of its interval.
+    pub ts: i64,
+    pub value: Value,
+    /// `time_replaced`: the device's time lay too far in the future, so this is the time of arrival. Absent when empty.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false, value_type = Vec<String>)]
+    pub flags: Vec<&'static str>,
+}
+
+/// A number, a truth value or a text.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+pub enum Value {
+    #[schema(value_type = f64)]
+    Number(#[serde(serialize_with = "write_number")] f64),
+    Truth(bool),
+    Text(String),
+}
+
+impl From<pb::Sample> for Sample {
+    fn from(sample: pb::Sample) -> Self {
+        let value = match sample.value.and_then(|value| value.kind) {
+            Some(pb::value::Kind::Number(number)) => Value::Number(number),
+            Some(pb::value::Kind::Truth(truth)) => Value::Truth(truth),
+            Some(pb::value::Kind::Text(text)) => Value::Text(text),
+            None => Value::Text(String::new()),
+        };
+        let ts = Timestamp::from_micros(sample.ts_us).as_millis();
+        Self { ts, value, flags: if sample.flags & 1 == 0 { Vec::new() } else { vec!["time_replaced"] } }
+    }
+}
+
+/// Whole numbers without `.0`.
+#[expect(clippy::cast_possible_truncation, reason = "checked to be whole and small enough")]
+fn write_number<S: Serializer>(number: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+    if number.fract() == 0.0 && number.abs() < MAX_WHOLE {
+        serializer.serialize_i64(*number as i64)
+    } else {
+        serializer.serialize_f64(*number)
+    }
+}

@@ -1,0 +1,72 @@
+//! What can go wrong, and what sort of failure it is.
+
+use drover_db::DbError;
+use drover_model::{DeviceId, InvalidId, Kind};
+use tonic::Status;
+
+use crate::labels::{InvalidLabel, MAX_LABELS};
+use crate::page::PageError;
+use crate::registry::MAX_PROFILE_BYTES;
+
+/// Why a request failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    InvalidId(#[from] InvalidId),
+    #[error(transparent)]
+    InvalidLabel(#[from] InvalidLabel),
+    #[error(transparent)]
+    Page(#[from] PageError),
+    #[error("profile has {0} bytes; use 1 to {MAX_PROFILE_BYTES}")]
+    InvalidProfile(usize),
+    #[error("device {0} exists already")]
+    Exists(DeviceId),
+    #[error("there is no device {0}")]
+    NotFound(DeviceId),
+    #[error("device {device} has version {found}, not {expected}; read it again, then repeat the change")]
+    Changed { device: DeviceId, expected: u64, found: u64 },
+    #[error("device {0} would have more than {MAX_LABELS} labels; remove some first")]
+    TooManyLabels(DeviceId),
+    #[error("the device's credentials could not be removed: {}", .0.message())]
+    Provisioning(Status),
+    #[error("device {device} has the impossible version {version}")]
+    ImpossibleVersion { device: DeviceId, version: i64 },
+    #[error(transparent)]
+    Db(#[from] DbError),
+}
+
+impl Error {
+    /// What sort of failure this is.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::InvalidId(_) | Self::InvalidLabel(_) | Self::Page(_) | Self::InvalidProfile(_) => {
+                Kind::Invalid
+            }
+            Self::Exists(_) => Kind::Exists,
+            Self::NotFound(_) => Kind::NotFound,
+            Self::Changed { .. } => Kind::Conflict,
+            Self::TooManyLabels(_) => Kind::Exhausted,
+            Self::Provisioning(status) => drover_rpc::kind_of(status),
+            Self::ImpossibleVersion { .. } => Kind::Internal,
+            Self::Db(error) => error.kind(),
+        }
+    }
+}
+
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Db(error.into())
+    }
+}
+
+impl From<Error> for Status {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Db(ref cause) if cause.kind() != Kind::Internal => {
+                tracing::warn!("the database refused: {cause}");
+                drover_rpc::status(error.kind(), "the database is not available; see the server's log")
+            }
+            _ => drover_rpc::status(error.kind(), error),
+        }
+    }
+}

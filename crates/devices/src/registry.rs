@@ -1,0 +1,107 @@
+//! The rules of the registry.
+
+use drover_model::{Clock, Device, DeviceId, Labels, Tenant};
+use drover_proto::provisioning::v1::DeleteCredentialsOfRequest;
+use drover_proto::provisioning::v1::credentials_client::CredentialsClient;
+use drover_rpc::Link;
+
+use crate::error::Error;
+use crate::labels;
+use crate::page::Page;
+use crate::store::{Store, Updated};
+
+/// The profile of a device for which none was named.
+const DEFAULT_PROFILE: &str = "default";
+/// Longest name of a profile.
+pub const MAX_PROFILE_BYTES: usize = 128;
+
+/// What is to change in a device.
+#[derive(Debug, Clone, Default)]
+pub struct Change {
+    /// Absent: stays.
+    pub profile: Option<String>,
+    /// Merged into the labels that are there.
+    pub set_labels: Labels,
+    pub remove_labels: Vec<String>,
+    /// The version that the device must have.
+    pub version: Option<u64>,
+}
+
+/// The devices of all tenants.
+#[derive(Debug, Clone)]
+pub struct Registry {
+    pub store: Store,
+    pub credentials: CredentialsClient<Link>,
+    pub clock: Clock,
+}
+
+impl Registry {
+    pub async fn create(
+        &self,
+        tenant: &Tenant,
+        id: DeviceId,
+        profile: &str,
+        labels: Labels,
+    ) -> Result<Device, Error> {
+        let profile = if profile.is_empty() { DEFAULT_PROFILE } else { profile };
+        check_profile(profile)?;
+        labels::check(labels.iter())?;
+        let device =
+            Device { id, profile: profile.to_owned(), labels, created: self.clock.now(), version: 1 };
+        if self.store.insert(tenant, &device).await? { Ok(device) } else { Err(Error::Exists(device.id)) }
+    }
+
+    pub async fn get(&self, tenant: &Tenant, id: DeviceId) -> Result<Device, Error> {
+        self.store.get(tenant, &id).await?.ok_or(Error::NotFound(id))
+    }
+
+    /// A page of the devices that have all of the labels, and the token of the next page.
+    pub async fn list(
+        &self,
+        tenant: &Tenant,
+        labels: &Labels,
+        page: &Page,
+    ) -> Result<(Vec<Device>, String), Error> {
+        labels::check(labels.iter())?;
+        let mut devices = self.store.list(tenant, labels, page).await?;
+        let next = page.cut(&mut devices, |device| device.id.as_str());
+        Ok((devices, next))
+    }
+
+    pub async fn update(&self, tenant: &Tenant, id: DeviceId, change: &Change) -> Result<Device, Error> {
+        if let Some(profile) = &change.profile {
+            check_profile(profile)?;
+        }
+        labels::check(change.set_labels.iter())?;
+        labels::check_number(change.remove_labels.len())?;
+        match self.store.update(tenant, &id, change).await? {
+            Updated::Done(device) => Ok(device),
+            Updated::NotFound => Err(Error::NotFound(id)),
+            Updated::Changed { expected, found } => Err(Error::Changed { device: id, expected, found }),
+            Updated::TooManyLabels => Err(Error::TooManyLabels(id)),
+        }
+    }
+
+    /// Credentials go first, so that no failure leaves one behind without its device; and once more after it, for one that
+    /// was made in between.
+    pub async fn delete(&self, tenant: &Tenant, id: DeviceId) -> Result<(), Error> {
+        self.delete_credentials(tenant, &id).await?;
+        if !self.store.delete(tenant, &id).await? {
+            return Err(Error::NotFound(id));
+        }
+        self.delete_credentials(tenant, &id).await
+    }
+
+    async fn delete_credentials(&self, tenant: &Tenant, id: &DeviceId) -> Result<(), Error> {
+        let request = drover_rpc::request(tenant, DeleteCredentialsOfRequest { device: id.to_string() });
+        self.credentials.clone().delete_credentials_of(request).await.map_err(Error::Provisioning)?;
+        Ok(())
+    }
+}
+
+fn check_profile(profile: &str) -> Result<(), Error> {
+    if profile.is_empty() || profile.len() > MAX_PROFILE_BYTES {
+        return Err(Error::InvalidProfile(profile.len()));
+    }
+    Ok(())
+}

@@ -1,0 +1,138 @@
+//! The command line as a tree, and which file of `commands` does what. Parsing only; nothing here talks to a server.
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::client::Target;
+use crate::commands::{
+    completions, configuration, credential, deadletters, demo, device, health, ledger, tail, telemetry,
+    tenant,
+};
+use crate::failure::{Failure, Outcome};
+use crate::output::{Format, Output, note};
+use crate::up::{self, UpArgs};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  refused or failed, as the message says
+  2  wrong usage
+  3  not found
+  4  denied: no token, a wrong one, or not enough rights
+  5  no server reached";
+
+/// Drover: the IoT platform that you run yourself.
+#[derive(Parser)]
+#[command(name = "drover", version, after_help = EXIT_CODES, propagate_version = true)]
+pub struct Cli {
+    #[command(flatten)]
+    target: Target,
+    /// Form of the output
+    #[arg(short, long, global = true, value_enum, default_value_t, value_name = "FORM")]
+    output: Format,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Start Drover: every service in this process
+    Up(UpArgs),
+    /// Start Drover with a small fleet that sends real recorded measurements
+    Demo(demo::DemoArgs),
+    /// Devices: who may send
+    #[command(subcommand)]
+    Device(device::DeviceCommand),
+    /// Credentials: what a device proves its identity with
+    #[command(subcommand)]
+    Credential(credential::CredentialCommand),
+    /// Tenants: separate customers of one installation
+    #[command(subcommand)]
+    Tenant(tenant::TenantCommand),
+    /// What a device measured
+    Telemetry(telemetry::TelemetryArgs),
+    /// Messages as they arrive
+    Tail(tail::TailArgs),
+    /// Whether everything accepted is stored
+    Ledger,
+    /// Messages that could not be understood, with the reason
+    Deadletters(deadletters::DeadlettersArgs),
+    /// Which parts of the server are well
+    Health,
+    /// The server's settings
+    #[command(subcommand)]
+    Config(configuration::ConfigCommand),
+    /// A completion script for a shell
+    Completions(completions::CompletionsArgs),
+}
+
+/// Runs the program's command line.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let outcome = match cli.command {
+        Command::Up(args) => return up::up(args),
+        Command::Config(command) => configuration::run(command, &cli.target),
+        Command::Completions(args) => completions::run(&args, &mut Cli::command()),
+        command => in_runtime(remote(command, &cli.target, Output::new(cli.output))),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            note(&format!("drover: {failure}"));
+            failure.exit_code()
+        }
+    }
+}
+
+fn in_runtime(work: impl Future<Output = Outcome>) -> Outcome {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    runtime.map_err(|error| Failure::failed(format!("can't start: {error}")))?.block_on(work)
+}
+
+async fn remote(command: Command, target: &Target, output: Output) -> Outcome {
+    match command {
+        Command::Demo(args) => demo::run(args, target).await,
+        Command::Device(command) => device::run(command, target, output).await,
+        Command::Credential(command) => credential::run(command, target, output).await,
+        Command::Tenant(command) => tenant::run(command, target, output).await,
+        Command::Telemetry(args) => telemetry::run(args, target, output).await,
+        Command::Tail(args) => tail::run(args, target, output).await,
+        Command::Ledger => ledger::run(target, output).await,
+        Command::Deadletters(args) => deadletters::run(args, target, output).await,
+        Command::Health => health::run(target, output).await,
+        Command::Up(_) | Command::Config(_) | Command::Completions(_) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parses(line: &str) -> bool {
+        Cli::try_parse_from(line.split_whitespace()).is_ok()
+    }
+
+    #[test]
+    fn the_tree_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn global_options_stand_before_or_after_the_command() {
+        assert!(parses("drover -o json device list"));
+        assert!(parses("drover device list -o yaml --url http://x --tenant acme --limit 5"));
+        assert!(parses("drover telemetry pump --from -1h --keys a,b"));
+        assert!(parses("drover device create pump --label site=north --credential"));
+    }
+
+    #[test]
+    fn an_impossible_id_or_time_is_wrong_usage() {
+        assert!(!parses("drover device get a/b"));
+        assert!(!parses("drover telemetry pump --from yesterday"));
+        assert!(!parses("drover telemetry pump --agg median"));
+        assert!(!parses("drover device create pump --label site"));
+        assert!(!parses("drover device update pump"));
+        assert!(parses("drover device update pump --remove-label site"));
+    }
+}

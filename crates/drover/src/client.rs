@@ -1,0 +1,278 @@
+//! The REST client of the command line: finds the server, carries the token, turns `problem+json` into a message with the next step.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+use reqwest::{Method, RequestBuilder, Response, StatusCode};
+use serde_json::Value;
+
+use crate::failure::{Code, Failure, Outcome};
+
+/// Where `drover up` serves the API when nothing else is said.
+const DEFAULT_URL: &str = "http://127.0.0.1:8080";
+/// Where `drover up` keeps its state when nothing else is said.
+pub const DEFAULT_DATA_DIR: &str = "drover-data";
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+/// Items a page when a list is followed.
+const PAGE_SIZE: usize = 500;
+
+/// Which server, as whom.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Target {
+    /// Address of the API; without it, that of the server that runs in the data directory
+    #[arg(long, global = true, env = "DROVER_URL", value_name = "URL")]
+    pub url: Option<String>,
+    /// Token; without it, the administrator's of the data directory
+    #[arg(long, global = true, env = "DROVER_TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
+    /// Act in this tenant (platform administrators only)
+    #[arg(long, global = true, env = "DROVER_TENANT")]
+    pub tenant: Option<String>,
+    /// Data directory of the local server [default: drover-data]
+    #[arg(long, global = true, env = "DROVER_DATA_DIR", value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+}
+
+impl Target {
+    /// The directory in which a local server keeps its state.
+    pub fn directory(&self) -> PathBuf {
+        self.data_dir.clone().unwrap_or_else(|| DEFAULT_DATA_DIR.into())
+    }
+
+    /// Addresses that the local server wrote down; `None` for a server named by URL.
+    pub fn address(&self, name: &str) -> Option<String> {
+        if self.url.is_some() {
+            return None;
+        }
+        address_in(&self.directory(), name)
+    }
+
+    /// A client. The token file is read only for the server that wrote it: not for a URL, unless the directory is named too.
+    pub fn client(&self) -> Outcome<Client> {
+        let base = match &self.url {
+            Some(url) => url.trim_end_matches('/').to_owned(),
+            None => self
+                .address("api")
+                .map_or_else(|| DEFAULT_URL.to_owned(), |address| format!("http://{address}")),
+        };
+        let file =
+            (self.url.is_none() || self.data_dir.is_some()).then(|| self.directory().join("admin.token"));
+        let token = self.token.clone().or_else(|| file.and_then(|path| token_in(&path)));
+        let http = reqwest::Client::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .user_agent(concat!("drover/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|error| Failure::failed(format!("can't set up HTTP: {error}")))?;
+        Ok(Client { http, base, token, tenant: self.tenant.clone() })
+    }
+}
+
+/// An address from `addresses.json` of a data directory.
+pub fn address_in(directory: &Path, name: &str) -> Option<String> {
+    let text = fs::read_to_string(directory.join("addresses.json")).ok()?;
+    let addresses: Value = serde_json::from_str(&text).ok()?;
+    addresses.get(name)?.as_str().map(str::to_owned)
+}
+
+fn token_in(path: &Path) -> Option<String> {
+    fs::read_to_string(path).ok().map(|text| text.trim().to_owned()).filter(|token| !token.is_empty())
+}
+
+/// A connection to the API, for one command.
+pub struct Client {
+    http: reqwest::Client,
+    base: String,
+    token: Option<String>,
+    tenant: Option<String>,
+}
+
+/// Query parameters.
+pub type Query = Vec<(&'static str, String)>;
+
+impl Client {
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
+    pub async fn get(&self, path: &str, query: &Query) -> Outcome<Value> {
+        let response =
+            self.send(self.request(Method::GET, path).query(query).timeout(ANSWER_TIMEOUT)).await?;
+        self.json(response).await
+    }
+
+    pub async fn write(&self, method: Method, path: &str, body: &Value) -> Outcome<Value> {
+        let response = self.send(self.request(method, path).json(body).timeout(ANSWER_TIMEOUT)).await?;
+        self.json(response).await
+    }
+
+    pub async fn delete(&self, path: &str) -> Outcome {
+        self.send(self.request(Method::DELETE, path).timeout(ANSWER_TIMEOUT)).await.map(drop)
+    }
+
+    /// A GET without a deadline for the whole answer.
+    pub async fn stream(&self, path: &str, query: &Query) -> Outcome<Response> {
+        self.send(self.request(Method::GET, path).query(query)).await
+    }
+
+    /// The status and JSON of an answer whatever its status is.
+    pub async fn probe(&self, path: &str) -> Outcome<(StatusCode, Value)> {
+        let request = self.request(Method::GET, path).timeout(ANSWER_TIMEOUT);
+        let response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        let status = response.status();
+        Ok((status, self.json(response).await?))
+    }
+
+    /// The items of a list, over as many pages as it takes to have `limit`.
+    pub async fn list(&self, path: &str, query: &Query, limit: usize) -> Outcome<Vec<Value>> {
+        let mut items = Vec::new();
+        let mut token = None;
+        while items.len() < limit {
+            let mut query = query.clone();
+            query.push(("page_size", PAGE_SIZE.min(limit - items.len()).to_string()));
+            query.extend(token.take().map(|token| ("page_token", token)));
+            let mut page = self.get(path, &query).await?;
+            if let Some(Value::Array(more)) = page.get_mut("items").map(Value::take) {
+                items.extend(more);
+            }
+            match page.get("next_page_token").and_then(Value::as_str) {
+                Some(next) if !next.is_empty() => token = Some(next.to_owned()),
+                _ => break,
+            }
+        }
+        items.truncate(limit);
+        Ok(items)
+    }
+
+    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let mut request = self.http.request(method, format!("{}{path}", self.base));
+        if let Some(token) = &self.token {
+            request = request.bearer_auth(token);
+        }
+        if let Some(tenant) = &self.tenant {
+            request = request.header("x-drover-tenant", tenant);
+        }
+        request
+    }
+
+    async fn send(&self, request: RequestBuilder) -> Outcome<Response> {
+        let response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let problem = response.json().await.unwrap_or(Value::Null);
+        Err(refusal(status, &problem, self.token.is_some()))
+    }
+
+    async fn json(&self, response: Response) -> Outcome<Value> {
+        response.json().await.map_err(|error| {
+            Failure::failed(format!("{} does not answer like Drover: {}", self.base, innermost(&error)))
+        })
+    }
+
+    fn unreachable(&self, error: &reqwest::Error) -> Failure {
+        if error.is_builder() {
+            return Failure::new(
+                Code::Usage,
+                format!("`{}` is not an address: give --url like {DEFAULT_URL}", self.base),
+            );
+        }
+        let reason = if error.is_timeout() { "no answer in time".to_owned() } else { innermost(error) };
+        Failure::new(
+            Code::Unreachable,
+            format!(
+                "no Drover answers at {} ({reason}): start one with `drover up`, or name it with --url or --data-dir",
+                self.base
+            ),
+        )
+    }
+}
+
+/// The first cause of an error, which says most.
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    cause.to_string()
+}
+
+/// The message of an RFC 9457 problem, with what to do next.
+fn refusal(status: StatusCode, problem: &Value, with_token: bool) -> Failure {
+    let text = |key: &str| problem.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
+    let mut message =
+        text("detail").or_else(|| text("title")).map_or_else(|| format!("answer {status}"), str::to_owned);
+    let code = match status {
+        StatusCode::NOT_FOUND => Code::NotFound,
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Code::Denied,
+        _ => Code::Failed,
+    };
+    if status == StatusCode::UNAUTHORIZED {
+        let what = if with_token { "the server does not know this token" } else { "a token is needed" };
+        message = format!("{what}: give one with --token or DROVER_TOKEN, or name the server's --data-dir");
+    }
+    Failure::new(code, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_problem_is_told_by_its_detail() {
+        let problem = json!({"title": "Invalid", "detail": "id: has a character that is not allowed"});
+        let failure = refusal(StatusCode::BAD_REQUEST, &problem, true);
+        assert_eq!(
+            (failure.code, failure.message.as_str()),
+            (Code::Failed, "id: has a character that is not allowed")
+        );
+        assert_eq!(refusal(StatusCode::CONFLICT, &json!({"title": "Exists"}), true).message, "Exists");
+    }
+
+    #[test]
+    fn the_exit_code_tells_missing_from_denied() {
+        assert_eq!(refusal(StatusCode::NOT_FOUND, &Value::Null, true).code, Code::NotFound);
+        assert_eq!(refusal(StatusCode::FORBIDDEN, &Value::Null, true).code, Code::Denied);
+        assert_eq!(refusal(StatusCode::CONFLICT, &Value::Null, true).code, Code::Failed);
+    }
+
+    #[test]
+    fn without_a_token_the_refusal_says_how_to_give_one() {
+        let failure = refusal(StatusCode::UNAUTHORIZED, &Value::Null, false);
+        assert_eq!(failure.code, Code::Denied);
+        assert!(failure.message.contains("--token"), "{failure}");
+    }
+
+    #[test]
+    fn the_token_file_is_not_sent_to_a_server_named_by_url_alone() {
+        let target = Target { url: Some("http://127.0.0.1:1".into()), ..Target::default() };
+        assert!(target.client().unwrap().token.is_none());
+        assert!(target.address("mqtt").is_none());
+    }
+
+    #[tokio::test]
+    async fn a_server_that_is_not_there_is_told_with_the_next_step() {
+        // Port 1 is bound by nobody without being root.
+        let target = Target { url: Some("http://127.0.0.1:1".into()), ..Target::default() };
+        let failure = target.client().unwrap().get("/v1/health", &Query::new()).await.unwrap_err();
+        assert_eq!(failure.code, Code::Unreachable);
+        assert!(failure.message.contains("drover up"), "{failure}");
+    }
+
+    #[test]
+    fn an_address_comes_from_the_data_directory() {
+        let directory = std::env::temp_dir().join(format!("drover-client-{}", std::process::id()));
+        fs::create_dir_all(&directory).unwrap();
+        fs::write(directory.join("addresses.json"), r#"{"api":"127.0.0.1:4711"}"#).unwrap();
+        fs::write(directory.join("admin.token"), "drv_x\n").unwrap();
+        let target = Target { data_dir: Some(directory.clone()), ..Target::default() };
+        let client = target.client().unwrap();
+        assert_eq!((client.base(), client.token.as_deref()), ("http://127.0.0.1:4711", Some("drv_x")));
+        fs::remove_dir_all(directory).unwrap();
+    }
+}

@@ -1,0 +1,16 @@
+//! One file for each noun of the command line: its arguments, its call, its columns.
+
+pub mod completions;
+pub mod configuration;
+pub mod credential;
+pub mod deadletters;
+pub mod demo;
+pub mod device;
+pub mod health;
+pub mod ledger;
+pub mod tail;
+pub mod telemetry;
+pub mod tenant;
+
+/// Items that a list command shows when no `--limit` is given.
+const LIST_LIMIT: usize = 1_000;

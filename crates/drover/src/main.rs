@@ -1,0 +1,7 @@
+//! The program `drover`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    drover::cli::main()
+}

@@ -1,0 +1,11 @@
+//! Settings of the section `provisioning`.
+
+use serde::{Deserialize, Serialize};
+
+/// Defaults, as written in `default.toml`.
+pub const DEFAULTS: &str = include_str!("../default.toml");
+
+/// Settings; there are none yet.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {}

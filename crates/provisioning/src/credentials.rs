@@ -1,0 +1,122 @@
+//! The credentials of devices. A secret leaves in the answer that makes it and is kept only as its SHA-256.
+
+use drover_backbone::Live;
+use drover_model::{Clock, CredentialId, DeviceId, Kind, Tenant, TenantId, Timestamp};
+use drover_proto::devices::v1::GetDeviceRequest;
+use drover_proto::devices::v1::devices_client::DevicesClient;
+use drover_rpc::Link;
+use drover_runtime::Rng;
+use drover_trust::TokenHash;
+
+use crate::error::Error;
+use crate::page::Page;
+use crate::store::Store;
+
+/// Most credentials of one device: a gateway compares a secret with each of them.
+pub const MAX_CREDENTIALS: usize = 16;
+
+/// A credential without its secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Credential {
+    pub id: CredentialId,
+    pub created: Timestamp,
+}
+
+/// What a secret is checked against.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verifier {
+    pub id: CredentialId,
+    pub token_sha256: Vec<u8>,
+}
+
+/// The rules for credentials.
+#[derive(Clone)]
+pub struct Credentials {
+    pub store: Store,
+    pub devices: DevicesClient<Link>,
+    pub live: Live,
+    pub clock: Clock,
+    pub rng: Rng,
+}
+
+impl Credentials {
+    /// A new token for a registered device: its credential and its secret.
+    pub async fn create(&self, tenant: &Tenant, device: &DeviceId) -> Result<(Credential, String), Error> {
+        self.check_device(tenant, device).await?;
+        let secret = drover_trust::token_from(self.rng.bytes());
+        let credential = Credential { id: self.random_id()?, created: self.clock.now() };
+        let hash = TokenHash::of(secret.as_bytes());
+        if !self.store.insert_credential(tenant, device, &credential, hash.as_bytes()).await? {
+            return Err(Error::TooManyCredentials(device.clone()));
+        }
+        // The device may have been deleted since the first look; then its credentials were removed before this one came.
+        if let Err(error) = self.check_device(tenant, device).await {
+            self.store.delete_credential(tenant, device, &credential.id).await?;
+            return Err(error);
+        }
+        self.announce(tenant, device);
+        Ok((credential, secret))
+    }
+
+    /// A page of a device's credentials, and the token of the next one.
+    pub async fn list(
+        &self,
+        tenant: &Tenant,
+        device: &DeviceId,
+        page: &Page,
+    ) -> Result<(Vec<Credential>, String), Error> {
+        self.check_device(tenant, device).await?;
+        let mut rows = self.store.credentials(tenant, device, page).await?;
+        let next = page.cut(&mut rows, |credential| credential.id.as_str());
+        Ok((rows, next))
+    }
+
+    pub async fn delete(
+        &self,
+        tenant: &Tenant,
+        device: &DeviceId,
+        credential: &CredentialId,
+    ) -> Result<(), Error> {
+        if !self.store.delete_credential(tenant, device, credential).await? {
+            return Err(Error::NoCredential { device: device.clone(), credential: credential.clone() });
+        }
+        self.announce(tenant, device);
+        Ok(())
+    }
+
+    /// Removes all of a device's credentials.
+    pub async fn delete_all(&self, tenant: &Tenant, device: &DeviceId) -> Result<(), Error> {
+        if self.store.delete_credentials(tenant, device).await? > 0 {
+            self.announce(tenant, device);
+        }
+        Ok(())
+    }
+
+    /// What a device's secret is checked against. The caller is a gateway that has not authenticated anybody yet, so the
+    /// tenant is only a name; an unknown one has no verifiers.
+    pub async fn verifiers(&self, tenant: &TenantId, device: &DeviceId) -> Result<Vec<Verifier>, Error> {
+        self.store.verifiers(tenant, device).await
+    }
+
+    async fn check_device(&self, tenant: &Tenant, device: &DeviceId) -> Result<(), Error> {
+        let request = drover_rpc::request(tenant, GetDeviceRequest { id: device.to_string() });
+        match self.devices.clone().get_device(request).await {
+            Ok(_) => Ok(()),
+            Err(status) if drover_rpc::kind_of(&status) == Kind::NotFound => {
+                Err(Error::NoDevice(device.clone()))
+            }
+            Err(status) => Err(Error::Registry(status)),
+        }
+    }
+
+    fn random_id(&self) -> Result<CredentialId, Error> {
+        Ok(CredentialId::parse(&format!("{:016x}", u64::from_be_bytes(self.rng.bytes())))?)
+    }
+
+    /// Tells gateways to look again.
+    fn announce(&self, tenant: &Tenant, device: &DeviceId) {
+        let token = drover_backbone::token;
+        let subject = format!("credentials.changed.{}.{}", token(tenant.as_str()), token(device.as_str()));
+        self.live.publish(&subject, bytes::Bytes::new());
+    }
+}

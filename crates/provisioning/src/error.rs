@@ -1,0 +1,68 @@
+//! What can go wrong, and what sort of failure it is.
+
+use drover_db::DbError;
+use drover_model::{CredentialId, DeviceId, InvalidId, Kind, TenantId};
+use tonic::Status;
+
+use crate::credentials::MAX_CREDENTIALS;
+use crate::page::PageError;
+use crate::tenants::MAX_NAME_BYTES;
+
+/// Why a request failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    InvalidId(#[from] InvalidId),
+    #[error(transparent)]
+    Page(#[from] PageError),
+    #[error("name has {0} bytes; at most {MAX_NAME_BYTES} are allowed")]
+    NameTooLong(usize),
+    #[error("type is missing or not known; use CREDENTIAL_TYPE_TOKEN")]
+    UnknownType,
+    #[error("tenant {0} exists already")]
+    TenantExists(TenantId),
+    #[error("there is no tenant {0}")]
+    NoTenant(TenantId),
+    #[error("there is no device {0}")]
+    NoDevice(DeviceId),
+    #[error("device {device} has no credential {credential}")]
+    NoCredential { device: DeviceId, credential: CredentialId },
+    #[error("device {0} has {MAX_CREDENTIALS} credentials already; delete one first")]
+    TooManyCredentials(DeviceId),
+    #[error("the registry refused: {}", .0.message())]
+    Registry(Status),
+    #[error(transparent)]
+    Db(#[from] DbError),
+}
+
+impl Error {
+    /// What sort of failure this is.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::InvalidId(_) | Self::Page(_) | Self::NameTooLong(_) | Self::UnknownType => Kind::Invalid,
+            Self::TenantExists(_) => Kind::Exists,
+            Self::NoTenant(_) | Self::NoDevice(_) | Self::NoCredential { .. } => Kind::NotFound,
+            Self::TooManyCredentials(_) => Kind::Exhausted,
+            Self::Registry(status) => drover_rpc::kind_of(status),
+            Self::Db(error) => error.kind(),
+        }
+    }
+}
+
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Db(error.into())
+    }
+}
+
+impl From<Error> for Status {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Db(ref cause) if cause.kind() != Kind::Internal => {
+                tracing::warn!("the database refused: {cause}");
+                drover_rpc::status(error.kind(), "the database is not available; see the server's log")
+            }
+            _ => drover_rpc::status(error.kind(), error),
+        }
+    }
+}
