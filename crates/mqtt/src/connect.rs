@@ -40,7 +40,12 @@ pub(crate) async fn open(
         let transport = layer.accept(stream).await?;
         start(gateway, transport, source).await
     });
-    match outcome.await {
+    // Cancel-safe: what is dropped at the drain was not let in yet.
+    let outcome = tokio::select! {
+        () = gateway.stop.drain() => return None,
+        outcome = outcome => outcome,
+    };
+    match outcome {
         Ok(Ok(connection)) => {
             gateway.metrics.connect("accepted");
             Some(connection)

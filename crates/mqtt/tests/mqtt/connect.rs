@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use drover_mqtt_codec::{ConnectProperties, Disconnect, Packet, QoS, ReasonCode, Secret, Version, Will};
 
-use crate::server::{Server, TOKEN, allow_anonymous, anonymous, connect, publish};
+use crate::server::{Server, allow_anonymous, anonymous, connect, publish};
 
 #[tokio::test]
 async fn connack_declares_what_is_not_offered() {
@@ -216,6 +216,7 @@ async fn a_stopping_server_acknowledges_first_and_says_goodbye() {
     let server = Server::start(|_| {}).await;
     let mut device = server.device(Version::V5, "pump").await;
     let mut old = server.device(Version::V4, "fan").await;
+    let mut silent = server.tcp().await;
     for number in 1..=20 {
         device.publish(publish("v1/telemetry", Some(number), b"{\"a\":1}")).await;
     }
@@ -233,7 +234,7 @@ async fn a_stopping_server_acknowledges_first_and_says_goodbye() {
     }
     assert!(last >= 1);
     old.expect_end(ReasonCode::ServerShuttingDown).await;
+    assert_eq!(silent.next().await, None);
     drop((device, old));
     server.stopped().await;
-    let _ = TOKEN;
 }

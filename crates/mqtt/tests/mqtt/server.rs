@@ -14,7 +14,7 @@ use drover_mqtt_codec::{
 };
 use drover_proto::provisioning::v1 as proto;
 use drover_proto::provisioning::v1::credentials_server::{Credentials, CredentialsServer};
-use drover_runtime::{Env, Layers, Part, Program, Sources, Stop};
+use drover_runtime::{Env, Layers, Part, Program, Settings, Sources, Stop};
 use drover_trust::TokenHash;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -100,7 +100,7 @@ impl Server {
         variables.push(("DROVER_LOG__SEGMENT_BYTES".into(), "4_194_304".into()));
         variables.extend(more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         let layers = Layers::load(Sources { variables, ..Sources::default() }).unwrap();
-        let program = Program::new(layers, folder.path().join("data"));
+        let program = Program::new(Settings::read(&layers).unwrap(), folder.path().join("data"));
         let provisioning =
             Provisioning(Arc::new(Mutex::new(vec!["pump@default", "fan@default", "pump@acme"])));
         let stop = Stop::default();
