@@ -124,7 +124,7 @@ async fn a_busy_log_holds_a_message_until_there_is_room() {
     let server = Server::start_with(&more, |_| {}).await;
     let mut device = server.device(Version::V5, "pump").await;
     for number in 1..=8 {
-        device.publish(publish("v1/telemetry", Some(number), &[b' '; 1_000])).await;
+        device.publish(publish("v1/telemetry", Some(number), &[b' '; 900])).await;
     }
     for number in 1..=8 {
         assert_eq!(server.flushing(device.expect_puback(number)).await, ReasonCode::Success);
