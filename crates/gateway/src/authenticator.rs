@@ -147,7 +147,11 @@ impl Authenticator {
 
     /// Follows changes of credentials. The cache forgets what they touch, as long as the changes are awaited.
     pub fn changes(&self, live: &Live) -> Changes<'_> {
-        Changes { authenticator: self, subscription: live.subscribe("credentials.changed.>", None), lagged: 0 }
+        Changes {
+            authenticator: self,
+            subscription: live.subscribe("credentials.changed.>", None),
+            lagged: 0,
+        }
     }
 
     async fn verifiers(&self, account: &Account, now: Timestamp) -> Result<Verifiers, AuthenticationError> {
@@ -163,14 +167,14 @@ impl Authenticator {
             tracing::warn!("credentials can't be checked: {}", status.message());
             AuthenticationError::Unavailable
         })?;
-        let verifiers: Verifiers = response.into_inner().verifiers.into_iter().filter_map(verifier_of).collect();
+        let verifiers: Verifiers = response.into_inner().verifiers.iter().filter_map(verifier_of).collect();
         let ttl = if verifiers.is_empty() { ABSENT_TTL } else { self.ttl };
         self.cache.put(account, verifiers.clone(), (now, ttl), generation);
         Ok(verifiers)
     }
 }
 
-fn verifier_of(verifier: drover_proto::provisioning::v1::Verifier) -> Option<Verifier> {
+fn verifier_of(verifier: &drover_proto::provisioning::v1::Verifier) -> Option<Verifier> {
     let hash = TokenHash::from_bytes(verifier.token_sha256.as_slice().try_into().ok()?);
     Some(Verifier { credential: CredentialId::parse(&verifier.credential).ok()?, hash })
 }

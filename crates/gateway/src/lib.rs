@@ -9,7 +9,9 @@ mod refusals;
 mod subject;
 mod verifiers;
 
-pub use authenticator::{AuthenticationError, Authenticator, AuthenticatorOptions, Change, Changes, Identity};
+pub use authenticator::{
+    AuthenticationError, Authenticator, AuthenticatorOptions, Change, Changes, Identity,
+};
 pub use downlink::{Downlink, DownlinkMessage};
 pub use ingress::Ingress;
 pub use refusals::RefusedReason;

@@ -69,7 +69,8 @@ impl Refusals {
         tenants
             .into_iter()
             .map(|(tenant, counts)| {
-                let by_reason = counts.iter().map(|(reason, count)| (reason.as_str().to_owned(), *count)).collect();
+                let by_reason =
+                    counts.iter().map(|(reason, count)| (reason.as_str().to_owned(), *count)).collect();
                 (tenant, RefusedCounts { by_reason })
             })
             .collect()

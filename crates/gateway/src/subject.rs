@@ -30,7 +30,8 @@ mod tests {
 
     #[test]
     fn ids_come_back_as_they_were_made_tokens() {
-        let subject = format!("downlink.{}.{}", drover_backbone::token("a.b"), drover_backbone::token("p:1.x"));
+        let subject =
+            format!("downlink.{}.{}", drover_backbone::token("a.b"), drover_backbone::token("p:1.x"));
         let (tenant, device) = tenant_and_device(&subject).unwrap();
         assert_eq!((tenant.as_str(), device.as_str()), ("a.b", "p:1.x"));
         assert!(tenant_and_device("downlink.a").is_none());

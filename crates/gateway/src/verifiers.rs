@@ -60,7 +60,13 @@ impl Cache {
     }
 
     /// Keeps an answer that was asked for at `generation`.
-    pub(crate) fn put(&self, account: &Account, verifiers: Verifiers, (now, ttl): (Timestamp, Duration), generation: u64) {
+    pub(crate) fn put(
+        &self,
+        account: &Account,
+        verifiers: Verifiers,
+        (now, ttl): (Timestamp, Duration),
+        generation: u64,
+    ) {
         let mut inner = self.inner.lock();
         if inner.generation != generation {
             return;

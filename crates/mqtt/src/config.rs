@@ -90,3 +90,30 @@ impl Anonymous {
             .ok_or(InvalidConfig::DenyCode { code: self.deny_code })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn defaults() -> Config {
+        toml::from_str(crate::DEFAULTS).unwrap()
+    }
+
+    #[test]
+    fn the_defaults_are_complete_and_valid() {
+        defaults().validate().unwrap();
+    }
+
+    #[test]
+    fn a_setting_that_makes_no_sense_is_named() {
+        let mut config = defaults();
+        config.anonymous.deny_code = 0x01;
+        assert!(config.validate().unwrap_err().to_string().contains("deny_code"));
+        let mut config = defaults();
+        config.anonymous.deny = vec!["a/#/b".into()];
+        assert!(config.validate().unwrap_err().to_string().contains("a/#/b"));
+        let mut config = defaults();
+        config.max_packet_bytes = NonZeroU32::MIN;
+        assert!(config.validate().unwrap_err().to_string().contains("max_packet_bytes"));
+    }
+}

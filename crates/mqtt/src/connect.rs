@@ -8,15 +8,16 @@ use std::time::Duration;
 use bytes::BytesMut;
 use drover_model::{Tenant, TenantId};
 use drover_mqtt_codec::{
-    ConnAck, ConnAckProperties, Connect, DecodeError, Packet, PacketType, QoS, ReasonCode, Version, decode, encode,
-    encoded_len,
+    ConnAck, ConnAckProperties, Connect, DecodeError, Packet, PacketType, QoS, ReasonCode, Version, decode,
+    encode, encoded_len,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::connection::{Connection, linger};
+use crate::connection::Connection;
 use crate::error::End;
 use crate::gateway::Gateway;
+use crate::goodbye::linger;
 use crate::outbound::Limits;
 use crate::publish;
 use crate::session::{Client, QueueBounds, Session};
@@ -39,7 +40,12 @@ pub(crate) async fn open(
         let transport = layer.accept(stream).await?;
         start(gateway, transport, source).await
     });
-    match outcome.await {
+    // Cancel-safe: what is dropped at the drain was not let in yet.
+    let outcome = tokio::select! {
+        () = gateway.stop.drain() => return None,
+        outcome = outcome => outcome,
+    };
+    match outcome {
         Ok(Ok(connection)) => {
             gateway.metrics.connect("accepted");
             Some(connection)
@@ -56,7 +62,11 @@ pub(crate) async fn open(
     }
 }
 
-async fn start(gateway: &Arc<Gateway>, mut transport: Transport, source: IpAddr) -> Result<Box<Connection>, End> {
+async fn start(
+    gateway: &Arc<Gateway>,
+    mut transport: Transport,
+    source: IpAddr,
+) -> Result<Box<Connection>, End> {
     let mut buffer = BytesMut::new();
     let connect = match read_connect(gateway, &mut transport, &mut buffer).await {
         Ok(connect) => connect,
@@ -72,7 +82,10 @@ async fn start(gateway: &Arc<Gateway>, mut transport: Transport, source: IpAddr)
             let mut output = BytesMut::new();
             let written = encode(&Packet::ConnAck(answer), version, &mut output);
             if written.is_err() || output.len() > limits.packet_bytes {
-                return Err(End::refused(ReasonCode::PacketTooLarge, "CONNACK is longer than the client takes"));
+                return Err(End::refused(
+                    ReasonCode::PacketTooLarge,
+                    "CONNACK is longer than the client takes",
+                ));
             }
             transport.write_all(&output).await?;
             transport.flush().await?;
@@ -120,7 +133,12 @@ fn claimed_version(buffer: &[u8], end: &End) -> Option<Version> {
 }
 
 /// Says why in CONNACK, where the version has a word for it, and closes.
-async fn refuse<T>(mut transport: Transport, version: Option<Version>, max: usize, end: End) -> Result<T, End> {
+async fn refuse<T>(
+    mut transport: Transport,
+    version: Option<Version>,
+    max: usize,
+    end: End,
+) -> Result<T, End> {
     if let (Some(version), Some(reason)) = (version, end.reason()) {
         let text = if let End::Refused { text, .. } = &end { Some((*text).to_owned()) } else { None };
         let properties = ConnAckProperties { reason_string: text, ..ConnAckProperties::default() };
@@ -147,7 +165,9 @@ fn limits_of(gateway: &Gateway, connect: &Connect) -> Limits {
         window: window.unwrap_or(gateway.config.max_inflight).min(gateway.config.max_inflight).get(),
         packet_bytes: packet_bytes.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(usize::MAX),
         aliases: properties.and_then(|properties| properties.topic_alias_maximum).unwrap_or(0),
-        problem_information: properties.and_then(|properties| properties.request_problem_information).unwrap_or(true),
+        problem_information: properties
+            .and_then(|properties| properties.request_problem_information)
+            .unwrap_or(true),
     }
 }
 
@@ -158,9 +178,16 @@ pub(crate) struct Admitted {
     pub(crate) keep_alive_s: u16,
 }
 
-async fn admit(gateway: &Arc<Gateway>, mut connect: Box<Connect>, source: IpAddr) -> Result<(Admitted, ConnAck), End> {
+async fn admit(
+    gateway: &Arc<Gateway>,
+    mut connect: Box<Connect>,
+    source: IpAddr,
+) -> Result<(Admitted, ConnAck), End> {
     if connect.properties.as_ref().is_some_and(|properties| properties.authentication_method.is_some()) {
-        return Err(End::refused(ReasonCode::BadAuthenticationMethod, "extended authentication is not offered"));
+        return Err(End::refused(
+            ReasonCode::BadAuthenticationMethod,
+            "extended authentication is not offered",
+        ));
     }
     let client = identify(gateway, &connect, source).await?;
     if let Some(will) = &mut connect.will {
@@ -192,7 +219,10 @@ async fn identify(gateway: &Gateway, connect: &Connect, source: IpAddr) -> Resul
     match (&connect.username, &connect.password) {
         (None, None) if gateway.config.anonymous.allow && source.to_canonical().is_loopback() => {
             let id = TenantId::parse(ANONYMOUS_TENANT).expect("it is an id");
-            #[expect(clippy::disallowed_methods, reason = "clients without credentials are allowed by setting")]
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "clients without credentials are allowed by setting"
+            )]
             Ok(Client::Anonymous(Tenant::authenticated(id)))
         }
         (Some(username), Some(password)) => {
@@ -238,7 +268,8 @@ fn keep_alive(gateway: &Gateway, asked_s: u16) -> u16 {
 /// CONNACK says what the gateway does not offer (MQTT 5, 3.2.2.3).
 fn answer(gateway: &Gateway, connect: &Connect, assigned: Option<String>, keep_alive_s: u16) -> ConnAck {
     let config = &gateway.config;
-    let asked_expiry = connect.properties.as_ref().and_then(|properties| properties.session_expiry_s).unwrap_or(0);
+    let asked_expiry =
+        connect.properties.as_ref().and_then(|properties| properties.session_expiry_s).unwrap_or(0);
     let properties = ConnAckProperties {
         session_expiry_s: (asked_expiry != 0).then_some(0),
         receive_maximum: Some(config.receive_maximum),

@@ -59,7 +59,9 @@ impl From<AuthenticationError> for End {
         let reason = reason_of(error.kind());
         match error {
             AuthenticationError::BadCredentials => Self::refused(reason, "unknown device or wrong token"),
-            AuthenticationError::BackedOff => Self::refused(reason, "too many failed attempts; try again later"),
+            AuthenticationError::BackedOff => {
+                Self::refused(reason, "too many failed attempts; try again later")
+            }
             AuthenticationError::Unavailable => {
                 Self::refused(reason, "credentials can't be checked at the moment; try again later")
             }

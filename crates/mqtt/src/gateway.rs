@@ -8,7 +8,7 @@ use drover_backbone::Live;
 use drover_gateway::{Authenticator, AuthenticatorOptions, Change, Downlink, Ingress};
 use drover_model::{Clock, DeviceId};
 use drover_mqtt_codec::{QoS, ReasonCode};
-use drover_runtime::{Env, Rng, Stop, Tasks};
+use drover_runtime::{Env, PartHealth, Rng, Status, Stop, Tasks};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, MissedTickBehavior};
 
@@ -35,6 +35,7 @@ pub(crate) struct Gateway {
     /// One permit for each client that has not had its CONNACK yet.
     pub(crate) handshakes: Arc<Semaphore>,
     live: Live,
+    health: PartHealth,
     ticks: AtomicU32,
     draining: AtomicBool,
 }
@@ -58,6 +59,7 @@ impl Gateway {
             connections: Arc::new(Semaphore::new(usize::try_from(config.max_connections.get())?)),
             handshakes: Arc::new(Semaphore::new(usize::try_from(config.max_handshakes.get())?)),
             live: env.live.clone(),
+            health: env.health.part("mqtt"),
             ticks: AtomicU32::new(0),
             draining: AtomicBool::new(false),
             config,
@@ -82,6 +84,8 @@ impl Gateway {
 
     /// Moves the coarse clock and wakes the sessions whose time has come; at the drain, all of them.
     pub(crate) async fn keep_time(self: Arc<Self>) -> anyhow::Result<()> {
+        // Listeners are bound before any task starts.
+        self.health.set(Status::Ok);
         let start = Instant::now();
         let mut interval = tokio::time::interval(Duration::from_secs(1) / TICKS_PER_SECOND);
         interval.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -4,11 +4,13 @@
 //! `connection` turns bytes into packets and packets into bytes. `publish` decides where a message goes: into the log, or through
 //! the `router` of the tenant's `space` to other clients' `session`s, which `outbound` sends. `subscribe` decides who may ask for what.
 
+mod acknowledge;
 mod config;
 mod connect;
 mod connection;
 mod error;
 mod gateway;
+mod goodbye;
 mod listener;
 mod message;
 mod metrics;
@@ -19,6 +21,7 @@ mod session;
 mod space;
 mod subscribe;
 mod transport;
+mod waits;
 mod websocket;
 
 use std::sync::Arc;

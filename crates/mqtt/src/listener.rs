@@ -37,7 +37,8 @@ pub(crate) async fn serve(gateway: Arc<Gateway>, layer: Layer, listener: TcpList
         match accepted {
             Ok((stream, peer)) => {
                 prepare(&stream);
-                let connection = connection::run(gateway.clone(), layer.clone(), (stream, peer.ip()), permits);
+                let connection =
+                    connection::run(gateway.clone(), layer.clone(), (stream, peer.ip()), permits);
                 gateway.tasks.track(connection);
             }
             Err(error) => {

@@ -66,7 +66,10 @@ mod tests {
     #[test]
     fn expiry_counts_down_while_a_message_waits() {
         let properties = PublishProperties { message_expiry_s: Some(10), ..PublishProperties::default() };
-        let message = Message { properties: Some(Box::new(properties)), ..Message::new("a", b"", QoS::AtMostOnce, 100) };
+        let message = Message {
+            properties: Some(Box::new(properties)),
+            ..Message::new("a", b"", QoS::AtMostOnce, 100)
+        };
         assert_eq!(message.expiry_left(100), Ok(Some(10)));
         assert_eq!(message.expiry_left(100 + 4 * TICKS_PER_SECOND), Ok(Some(6)));
         assert_eq!(message.expiry_left(100 + 10 * TICKS_PER_SECOND), Err(Expired));

@@ -29,8 +29,9 @@ pub(crate) struct Metrics {
 impl Metrics {
     pub(crate) fn register(registry: &mut Registry) -> Self {
         let publishes = Family::<[(&'static str, &'static str); 2], Counter>::default();
-        let by_qos =
-            |direction| ["0", "1"].map(|qos| publishes.get_or_create_owned(&[("direction", direction), ("qos", qos)]));
+        let by_qos = |direction| {
+            ["0", "1"].map(|qos| publishes.get_or_create_owned(&[("direction", direction), ("qos", qos)]))
+        };
         let metrics = Self {
             connections: Family::default(),
             accept_errors: Counter::default(),
@@ -54,13 +55,21 @@ impl Metrics {
 
     fn register_all(&self, registry: &mut Registry) {
         registry.register("connections", "Clients connected, by transport", self.connections.clone());
-        registry.register("accept_errors", "Connections that could not be accepted", self.accept_errors.clone());
+        registry.register(
+            "accept_errors",
+            "Connections that could not be accepted",
+            self.accept_errors.clone(),
+        );
         registry.register("connects", "CONNECT packets answered, by outcome", self.connects.clone());
         registry.register("endings", "Connections ended, by reason", self.endings.clone());
         registry.register("refused", "Messages and subscriptions refused, by reason", self.refused.clone());
         registry.register("drops", "Messages dropped, by reason", self.drops.clone());
         registry.register("acknowledged", "Messages acknowledged to clients", self.acknowledged.clone());
-        registry.register("acknowledgements", "Messages acknowledged by clients", self.acknowledgements.clone());
+        registry.register(
+            "acknowledgements",
+            "Messages acknowledged by clients",
+            self.acknowledgements.clone(),
+        );
         registry.register("received_bytes", "Bytes received", self.bytes_received.clone());
         registry.register("sent_bytes", "Bytes sent", self.bytes_sent.clone());
         registry.register("pauses", "Times that reading of a client paused", self.pauses.clone());
@@ -85,11 +94,19 @@ impl Metrics {
 
     pub(crate) fn received(&self, qos: QoS) {
         let [at_most_once, at_least_once] = &self.received;
-        if qos == QoS::AtMostOnce { at_most_once.inc() } else { at_least_once.inc() };
+        if qos == QoS::AtMostOnce {
+            at_most_once.inc()
+        } else {
+            at_least_once.inc()
+        };
     }
 
     pub(crate) fn sent(&self, qos: QoS) {
         let [at_most_once, at_least_once] = &self.sent;
-        if qos == QoS::AtMostOnce { at_most_once.inc() } else { at_least_once.inc() };
+        if qos == QoS::AtMostOnce {
+            at_most_once.inc()
+        } else {
+            at_least_once.inc()
+        };
     }
 }

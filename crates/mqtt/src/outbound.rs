@@ -4,8 +4,11 @@ use std::collections::VecDeque;
 use std::num::NonZeroU16;
 
 use bytes::BytesMut;
-use drover_mqtt_codec::{Packet, PublishRef, QoS, Version, encode, encode_publish, encoded_len, publish_encoded_len};
+use drover_mqtt_codec::{
+    Packet, PublishRef, QoS, ReasonCode, Version, encode, encode_publish, encoded_len, publish_encoded_len,
+};
 
+use crate::error::End;
 use crate::message::{Delivery, Expired};
 use crate::metrics::Metrics;
 
@@ -61,7 +64,13 @@ impl Outbound {
     }
 
     /// Writes a message. One that has expired or is too long for the client is dropped (MQTT 5, 3.1.2.11.4).
-    pub(crate) fn publish(&mut self, delivery: &Delivery, now: u32, metrics: &Metrics, output: &mut BytesMut) {
+    pub(crate) fn publish(
+        &mut self,
+        delivery: &Delivery,
+        now: u32,
+        metrics: &Metrics,
+        output: &mut BytesMut,
+    ) {
         let message = &*delivery.message;
         let message_expiry_s = match message.expiry_left(now) {
             Ok(left) => left,
@@ -99,6 +108,15 @@ impl Outbound {
         let version = self.limits.version;
         encoded_len(packet, version).is_ok_and(|length| length <= self.limits.packet_bytes)
             && encode(packet, version, output).is_ok()
+    }
+
+    /// Writes an answer; one that the client does not take ends the connection.
+    pub(crate) fn answer(&self, packet: &Packet, output: &mut BytesMut) -> Result<(), End> {
+        if self.control(packet, output) {
+            Ok(())
+        } else {
+            Err(End::refused(ReasonCode::PacketTooLarge, "the answer is longer than the client takes"))
+        }
     }
 
     /// Topic and alias to write: a known topic is left out, a new one takes the next free alias.

@@ -9,8 +9,9 @@ use drover_model::Channel;
 use drover_model::topic::{ERRORS, TIME, Upward};
 use drover_mqtt_codec::{Publish, PublishProperties, QoS, ReasonCode, Version, Will};
 
+use crate::acknowledge::Outcome;
 use crate::connect::topic_levels;
-use crate::connection::{Connection, Held, Outcome, Scratch};
+use crate::connection::{Connection, Held, Scratch};
 use crate::error::End;
 use crate::gateway::Gateway;
 use crate::message::Message;
@@ -19,7 +20,11 @@ use crate::session::{Client, Session};
 use crate::space::Space;
 
 /// Takes one PUBLISH. Its acknowledgement takes its place in the order of the connection.
-pub(crate) fn receive(connection: &mut Connection, mut publish: Publish, scratch: &mut Scratch) -> Result<(), End> {
+pub(crate) fn receive(
+    connection: &mut Connection,
+    mut publish: Publish,
+    scratch: &mut Scratch,
+) -> Result<(), End> {
     check_offered(connection, &publish)?;
     let topic = resolve_alias(connection, &mut publish)?;
     connection.gateway.metrics.received(publish.qos);
@@ -33,14 +38,22 @@ pub(crate) fn receive(connection: &mut Connection, mut publish: Publish, scratch
         Some(Upward::Channel(channel)) => ingest(connection, channel, publish),
         Some(Upward::Time) => {
             tell_time(connection);
-            connection.acknowledge_later(publish.packet_id, Outcome::Done(ReasonCode::Success, ""), 0)
+            connection.acknowledge_later(publish.packet_id, Outcome::Done(ReasonCode::Success, ""), 0);
+            Ok(())
         }
         Some(Upward::Free) => {
             let packet_id = publish.packet_id;
             let message = message_of(text, publish, connection.gateway.now());
-            let reached = route(&connection.gateway, &connection.registration.space, &session, message, &mut scratch.hits);
+            let reached = route(
+                &connection.gateway,
+                &connection.registration.space,
+                &session,
+                message,
+                &mut scratch.hits,
+            );
             let reason = if reached { ReasonCode::Success } else { ReasonCode::NoMatchingSubscribers };
-            connection.acknowledge_later(packet_id, Outcome::Done(reason, ""), 0)
+            connection.acknowledge_later(packet_id, Outcome::Done(reason, ""), 0);
+            Ok(())
         }
         Some(Upward::Reserved) | None => {
             let refusal = (ReasonCode::NotAuthorized, "the client may not publish to this topic");
@@ -118,8 +131,16 @@ pub(crate) fn ingest(connection: &mut Connection, channel: Channel, publish: Pub
     let Client::Device(identity) = &session.client else { return Ok(()) };
     let content_type = publish.properties.as_ref().and_then(|properties| properties.content_type.as_deref());
     let sender = (&identity.tenant, &identity.device);
-    match connection.gateway.ingress.accept(sender, channel, content_type.unwrap_or_default(), &publish.payload) {
-        Ok(ticket) => connection.acknowledge_later(publish.packet_id, Outcome::Logged(ticket), publish.payload.len()),
+    match connection.gateway.ingress.accept(
+        sender,
+        channel,
+        content_type.unwrap_or_default(),
+        &publish.payload,
+    ) {
+        Ok(ticket) => {
+            connection.acknowledge_later(publish.packet_id, Outcome::Logged(ticket), publish.payload.len());
+            Ok(())
+        }
         Err(Refused::Busy | Refused::Full) => {
             let payload = Bytes::copy_from_slice(&publish.payload);
             let gateway = connection.gateway.clone();
@@ -156,7 +177,8 @@ fn refuse(
         let error = serde_json::json!({ "topic": topic, "reason": text }).to_string();
         connection.gateway.tell_device(&connection.registration.space, device, ERRORS, error.as_bytes());
     }
-    connection.acknowledge_later(publish.packet_id, Outcome::Done(reason, text), 0)
+    connection.acknowledge_later(publish.packet_id, Outcome::Done(reason, text), 0);
+    Ok(())
 }
 
 fn tell_time(connection: &Connection) {
@@ -215,8 +237,9 @@ pub(crate) fn send_will(gateway: &Gateway, space: &Space, session: &Session, wil
                 ..PublishProperties::default()
             };
             let mut message = Message::new(&will.topic, &will.payload, will.qos, gateway.now());
-            message.properties =
-                Some(properties).filter(|properties| *properties != PublishProperties::default()).map(Box::new);
+            message.properties = Some(properties)
+                .filter(|properties| *properties != PublishProperties::default())
+                .map(Box::new);
             route(gateway, space, session, message, &mut Vec::new());
         }
         _ => {}

@@ -118,7 +118,9 @@ impl Session {
         {
             let mut queue = self.queue.lock();
             let bytes = queue.bytes + delivery.message.size();
-            if queue.waiting.len() < self.bounds.messages && (bytes <= self.bounds.bytes || queue.waiting.is_empty()) {
+            if queue.waiting.len() < self.bounds.messages
+                && (bytes <= self.bounds.bytes || queue.waiting.is_empty())
+            {
                 queue.bytes = bytes;
                 queue.waiting.push_back(delivery);
             } else if delivery.qos == QoS::AtMostOnce {
@@ -178,8 +180,10 @@ impl Session {
     pub(crate) fn deliver_own(&self, message: &Arc<Message>) -> Option<Delivered> {
         let delivery = {
             let own = self.own.lock();
-            let mut matching =
-                own.iter().filter(|subscription| topic::matches(&subscription.filter, &message.topic)).peekable();
+            let mut matching = own
+                .iter()
+                .filter(|subscription| topic::matches(&subscription.filter, &message.topic))
+                .peekable();
             matching.peek()?;
             let mut granted = QoS::AtMostOnce;
             let mut ids = Vec::new();

@@ -88,13 +88,20 @@ impl Space {
     }
 
     /// Delivers a message to every session that it reaches; answers whether there was one. `hits` is room to work in.
-    pub(crate) fn publish(&self, message: &Arc<Message>, publisher: u64, hits: &mut Vec<Hit>, metrics: &Metrics) -> bool {
+    pub(crate) fn publish(
+        &self,
+        message: &Arc<Message>,
+        publisher: u64,
+        hits: &mut Vec<Hit>,
+        metrics: &Metrics,
+    ) -> bool {
         hits.clear();
         self.tree.read().matching(&message.topic, publisher, hits);
         let reached = !hits.is_empty();
         for hit in hits.drain(..) {
             let subscription_ids = if hit.ids.is_empty() { None } else { Some(hit.ids.into()) };
-            let delivery = Delivery { message: message.clone(), qos: hit.qos.min(message.qos), subscription_ids };
+            let delivery =
+                Delivery { message: message.clone(), qos: hit.qos.min(message.qos), subscription_ids };
             count(hit.session.deliver(delivery), metrics);
         }
         reached

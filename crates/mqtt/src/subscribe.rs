@@ -19,7 +19,11 @@ use crate::session::Client;
 const OWN_TOPICS: &str = "v1/#";
 
 /// Answers each filter by itself (MQTT 5, 3.9.3).
-pub(crate) fn subscribe(connection: &mut Connection, packet: &Subscribe, output: &mut BytesMut) -> Result<(), End> {
+pub(crate) fn subscribe(
+    connection: &mut Connection,
+    packet: &Subscribe,
+    output: &mut BytesMut,
+) -> Result<(), End> {
     let id = packet.properties.as_ref().and_then(|properties| properties.subscription_id);
     let reasons = packet.subscriptions.iter().map(|subscription| {
         let reason = grant(connection, subscription, id);
@@ -31,7 +35,9 @@ pub(crate) fn subscribe(connection: &mut Connection, packet: &Subscribe, output:
         if v4 && reason.is_error() { ReasonCode::UnspecifiedError } else { reason }
     });
     let reasons = reasons.collect();
-    connection.answer(&Packet::SubAck(SubAck { packet_id: packet.packet_id, reasons, properties: None }), output)
+    connection
+        .outbound
+        .answer(&Packet::SubAck(SubAck { packet_id: packet.packet_id, reasons, properties: None }), output)
 }
 
 pub(crate) fn unsubscribe(
@@ -49,7 +55,10 @@ pub(crate) fn unsubscribe(
         }
     });
     let reasons = reasons.collect();
-    connection.answer(&Packet::UnsubAck(UnsubAck { packet_id: packet.packet_id, reasons, properties: None }), output)
+    connection.outbound.answer(
+        &Packet::UnsubAck(UnsubAck { packet_id: packet.packet_id, reasons, properties: None }),
+        output,
+    )
 }
 
 fn grant(connection: &mut Connection, asked: &Subscription, id: Option<NonZeroU32>) -> ReasonCode {

@@ -78,7 +78,8 @@ impl WebSocket {
 #[expect(clippy::result_large_err, reason = "the type that tungstenite asks for")]
 fn agree(request: &Request, mut response: Response) -> Result<Response, ErrorResponse> {
     let offered = request.headers().get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();
-    let mut names = offered.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).map(str::trim);
+    let mut names =
+        offered.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).map(str::trim);
     if names.any(|name| name == SUBPROTOCOL) {
         response.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
         return Ok(response);

@@ -13,9 +13,12 @@ use tonic::{Request, Response, Status};
 
 use super::*;
 
+/// `device@tenant` and secret.
+type Secrets = Vec<(&'static str, &'static str)>;
+
 #[derive(Clone, Default)]
 struct Provisioning {
-    secrets: Arc<Mutex<Vec<(&'static str, &'static str)>>>,
+    secrets: Arc<Mutex<Secrets>>,
     asked: Arc<AtomicUsize>,
 }
 
@@ -28,7 +31,8 @@ impl Credentials for Provisioning {
         self.asked.fetch_add(1, Ordering::SeqCst);
         let request = request.into_inner();
         let known = self.secrets.lock().clone();
-        let of_device = known.iter().filter(|(name, _)| *name == format!("{}@{}", request.device, request.tenant));
+        let of_device =
+            known.iter().filter(|(name, _)| *name == format!("{}@{}", request.device, request.tenant));
         let verifiers = of_device
             .map(|(_, secret)| proto::Verifier {
                 credential: (*secret).to_owned(),
@@ -82,8 +86,7 @@ fn setting() -> Setting {
     peers.serve("provisioning", routes.routes());
     let clock = ManualClock::default();
     let options = AuthenticatorOptions { max_cached_devices: 100, ttl: Duration::from_secs(900) };
-    let authenticator =
-        Authenticator::new(peers.link("provisioning"), Clock::new(clock.clone()), options);
+    let authenticator = Authenticator::new(peers.link("provisioning"), Clock::new(clock.clone()), options);
     Setting { provisioning, clock, authenticator }
 }
 
@@ -94,7 +97,9 @@ async fn a_device_is_known_by_name_tenant_and_token() {
     assert_eq!((identity.tenant.as_str(), identity.device.as_str()), ("default", "pump"));
     let identity = s.authenticator.authenticate(HOME, "pump@acme", b"other").await.unwrap();
     assert_eq!(identity.tenant.as_str(), "acme");
-    for (username, password) in [("pump", "other"), ("pump@acme", "right"), ("fan", "right"), ("app:key", "right")] {
+    for (username, password) in
+        [("pump", "other"), ("pump@acme", "right"), ("fan", "right"), ("app:key", "right")]
+    {
         let refused = s.authenticator.authenticate(HOME, username, password.as_bytes()).await;
         assert_eq!(refused, Err(AuthenticationError::BadCredentials), "{username}");
     }
@@ -153,7 +158,9 @@ async fn a_change_is_seen_at_once() {
     assert!(s.authenticator.is_fresh(&identity) && s.authenticator.is_valid(&identity).await.unwrap());
     s.provisioning.secrets.lock().clear();
     live.publish("credentials.changed.default.pump", Bytes::new());
-    let Some(Change::Device(tenant, device)) = changes.next().await else { panic!("no change of one device") };
+    let Some(Change::Device(tenant, device)) = changes.next().await else {
+        panic!("no change of one device")
+    };
     assert_eq!((tenant.as_str(), device.as_str()), ("default", "pump"));
     assert!(!s.authenticator.is_fresh(&identity) && !s.authenticator.is_valid(&identity).await.unwrap());
     let refused = s.authenticator.authenticate(HOME, "pump", b"right").await;

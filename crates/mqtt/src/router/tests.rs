@@ -22,7 +22,9 @@ fn level() -> impl Strategy<Value = &'static str> {
 }
 
 fn topics() -> impl Strategy<Value = String> {
-    prop::collection::vec(level(), 1..5).prop_map(|levels| levels.join("/")).prop_filter("no topic", |t| !t.is_empty())
+    prop::collection::vec(level(), 1..5)
+        .prop_map(|levels| levels.join("/"))
+        .prop_filter("no topic", |t| !t.is_empty())
 }
 
 fn filters() -> impl Strategy<Value = String> {
@@ -79,7 +81,9 @@ proptest! {
 fn overlapping_subscriptions_give_one_hit_with_the_highest_qos_and_all_identifiers() {
     let session = session();
     let mut tree = Tree::default();
-    for (filter, qos, id) in [("a/#", QoS::AtMostOnce, 1), ("a/+", QoS::AtLeastOnce, 2), ("b", QoS::AtMostOnce, 3)] {
+    for (filter, qos, id) in
+        [("a/#", QoS::AtMostOnce, 1), ("a/+", QoS::AtLeastOnce, 2), ("b", QoS::AtMostOnce, 3)]
+    {
         tree.subscribe(filter, Subscriber { qos, id: NonZeroU32::new(id), ..subscriber(&session) });
     }
     let mut hits = Vec::new();

@@ -1,0 +1,11 @@
+//! The gateway as clients see it, over raw bytes.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by them")]
+
+mod bad_input;
+mod connect;
+mod flow;
+mod publish;
+mod server;
+mod subscribe;
+mod transports;

@@ -1,0 +1,334 @@
+//! A gateway with a provisioning service that knows three devices, and a client that speaks bytes.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::num::NonZeroU16;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use drover_mqtt::Config;
+use drover_mqtt_codec::{
+    ConnAck, Connect, Packet, Publish, PublishProperties, QoS, ReasonCode, Secret, Subscribe, Subscription,
+    Version, decode, encode,
+};
+use drover_proto::provisioning::v1 as proto;
+use drover_proto::provisioning::v1::credentials_server::{Credentials, CredentialsServer};
+use drover_runtime::{Env, Layers, Part, Program, Settings, Sources, Stop};
+use drover_trust::TokenHash;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tonic::{Request, Response, Status};
+
+/// A hanging test fails after this.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The secret of every device.
+pub const TOKEN: &str = "drv_secret";
+
+#[derive(Clone)]
+pub struct Provisioning(pub Arc<Mutex<Vec<&'static str>>>);
+
+#[tonic::async_trait]
+impl Credentials for Provisioning {
+    async fn get_verifiers(
+        &self,
+        request: Request<proto::GetVerifiersRequest>,
+    ) -> Result<Response<proto::GetVerifiersResponse>, Status> {
+        let request = request.into_inner();
+        let name = format!("{}@{}", request.device, request.tenant);
+        let token_sha256 = TokenHash::of(TOKEN.as_bytes()).as_bytes().to_vec();
+        let verifier = proto::Verifier { credential: "c1".into(), token_sha256 };
+        let known = self.0.lock().unwrap().iter().any(|known| *known == name);
+        let verifiers = if known { vec![verifier] } else { vec![] };
+        Ok(Response::new(proto::GetVerifiersResponse { verifiers }))
+    }
+    async fn create_credential(
+        &self,
+        _: Request<proto::CreateCredentialRequest>,
+    ) -> Result<Response<proto::CreateCredentialResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+    async fn list_credentials(
+        &self,
+        _: Request<proto::ListCredentialsRequest>,
+    ) -> Result<Response<proto::ListCredentialsResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+    async fn delete_credential(
+        &self,
+        _: Request<proto::DeleteCredentialRequest>,
+    ) -> Result<Response<proto::DeleteCredentialResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+    async fn delete_credentials_of(
+        &self,
+        _: Request<proto::DeleteCredentialsOfRequest>,
+    ) -> Result<Response<proto::DeleteCredentialsOfResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+}
+
+pub struct Server {
+    pub env: Env,
+    pub addresses: BTreeMap<&'static str, SocketAddr>,
+    pub provisioning: Provisioning,
+    stop: Stop,
+    running: JoinHandle<anyhow::Result<()>>,
+    _folder: tempfile::TempDir,
+}
+
+/// The log keeps records open for this long, so that they become durable only when a test flushes them.
+pub const NEVER_DURABLE: (&str, &str) = ("DROVER_LOG__LINGER_US", "1_000_000_000");
+
+impl Server {
+    pub async fn start(change: impl FnOnce(&mut Config)) -> Self {
+        Self::start_with(&[], change).await
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the test's own task")]
+    pub async fn start_with(more: &[(&str, &str)], change: impl FnOnce(&mut Config)) -> Self {
+        let mut config: Config = toml::from_str(drover_mqtt::DEFAULTS).unwrap();
+        change(&mut config);
+        let folder = tempfile::tempdir().unwrap();
+        let any = "127.0.0.1:0";
+        let listeners = [("MQTT", any), ("MQTTS", any), ("WS", any), ("API", "")];
+        let mut variables: Vec<(String, String)> =
+            listeners.iter().map(|(name, at)| (format!("DROVER_LISTEN__{name}"), (*at).to_owned())).collect();
+        variables.push(("DROVER_LOG__SEGMENT_BYTES".into(), "4_194_304".into()));
+        variables.extend(more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        let layers = Layers::load(Sources { variables, ..Sources::default() }).unwrap();
+        let program = Program::new(Settings::read(&layers).unwrap(), folder.path().join("data"));
+        let provisioning =
+            Provisioning(Arc::new(Mutex::new(vec!["pump@default", "fan@default", "pump@acme"])));
+        let stop = Stop::default();
+        let (env_sender, env) = oneshot::channel();
+        let (addresses_sender, addresses) = oneshot::channel();
+        let credentials = provisioning.clone();
+        let build = move |env: Env| async move {
+            let part = drover_mqtt::build(config, &env).await?;
+            let _ = env_sender.send(env);
+            Ok(vec![Part::new("provisioning").grpc(CredentialsServer::new(credentials)), part])
+        };
+        let running = tokio::spawn(drover_runtime::run(program, stop.clone(), build, move |announcement| {
+            let _ = addresses_sender.send(announcement.addresses.clone());
+        }));
+        let (Ok(env), Ok(addresses)) = (env.await, addresses.await) else {
+            panic!("the server did not start: {:?}", running.await);
+        };
+        Self { env, addresses, provisioning, stop, running, _folder: folder }
+    }
+
+    pub fn begin_stop(&self) {
+        self.stop.begin_drain();
+    }
+
+    pub async fn stopped(self) {
+        tokio::time::timeout(PATIENCE, self.running).await.unwrap().unwrap().unwrap();
+    }
+
+    /// Makes everything durable that was appended.
+    pub async fn flush(&self) {
+        self.env.producer.flush().await.unwrap();
+    }
+
+    /// Makes everything durable as it comes while something else is awaited.
+    pub async fn flushing<T>(&self, work: impl Future<Output = T>) -> T {
+        let flush = async {
+            loop {
+                self.flush().await;
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            outcome = work => outcome,
+            () = flush => unreachable!("it goes on for ever"),
+        }
+    }
+
+    pub async fn tcp(&self) -> Device<TcpStream> {
+        Device::over(TcpStream::connect(self.addresses["mqtt"]).await.unwrap())
+    }
+
+    /// A connected device.
+    pub async fn device(&self, version: Version, username: &str) -> Device<TcpStream> {
+        let mut device = self.tcp().await;
+        let answer = device.connect(connect(version, username)).await;
+        assert_eq!(answer.reason, ReasonCode::Success);
+        device
+    }
+
+    /// A connected client without credentials.
+    pub async fn anonymous(&self, version: Version, client_id: &str) -> Device<TcpStream> {
+        let mut device = self.tcp().await;
+        let answer = device.connect(anonymous(version, client_id)).await;
+        assert_eq!(answer.reason, ReasonCode::Success);
+        device
+    }
+}
+
+pub fn allow_anonymous(config: &mut Config) {
+    config.anonymous.allow = true;
+}
+
+pub fn anonymous(version: Version, client_id: &str) -> Connect {
+    Connect {
+        version,
+        clean_start: true,
+        keep_alive_s: 0,
+        client_id: client_id.into(),
+        will: None,
+        username: None,
+        password: None,
+        properties: None,
+    }
+}
+
+pub fn connect(version: Version, username: &str) -> Connect {
+    let password = Some(Secret(Bytes::from_static(TOKEN.as_bytes())));
+    Connect { username: Some(username.into()), password, ..anonymous(version, "") }
+}
+
+pub fn id(number: u16) -> NonZeroU16 {
+    NonZeroU16::new(number).unwrap()
+}
+
+/// QoS 1 when there is a packet id.
+pub fn publish(topic: &str, packet_id: Option<u16>, payload: &[u8]) -> Publish {
+    Publish {
+        dup: false,
+        qos: if packet_id.is_some() { QoS::AtLeastOnce } else { QoS::AtMostOnce },
+        retain: false,
+        topic: Bytes::copy_from_slice(topic.as_bytes()),
+        packet_id: packet_id.map(id),
+        properties: None,
+        payload: Bytes::copy_from_slice(payload),
+    }
+}
+
+pub fn with_properties(publish: Publish, properties: PublishProperties) -> Publish {
+    Publish { properties: Some(Box::new(properties)), ..publish }
+}
+
+pub fn subscription(filter: &str, qos: QoS) -> Subscription {
+    Subscription {
+        filter: filter.into(),
+        qos,
+        no_local: false,
+        retain_as_published: false,
+        retain_handling: drover_mqtt_codec::RetainHandling::Send,
+    }
+}
+
+/// A client over any stream.
+pub struct Device<S> {
+    pub stream: S,
+    pub version: Version,
+    unread: BytesMut,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Device<S> {
+    pub fn over(stream: S) -> Self {
+        Self { stream, version: Version::V5, unread: BytesMut::new() }
+    }
+
+    pub async fn send(&mut self, packet: &Packet) {
+        let mut bytes = BytesMut::new();
+        encode(packet, self.version, &mut bytes).unwrap();
+        self.send_bytes(&bytes).await;
+    }
+
+    pub async fn send_bytes(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).await.unwrap();
+        self.stream.flush().await.unwrap();
+    }
+
+    /// The next packet; `None` when the server has closed.
+    pub async fn next(&mut self) -> Option<Packet> {
+        loop {
+            if let Some(packet) = decode(&mut self.unread, Some(self.version), u32::MAX).unwrap() {
+                return Some(packet);
+            }
+            let read = tokio::time::timeout(PATIENCE, self.stream.read_buf(&mut self.unread));
+            match read.await.expect("the server answers") {
+                Ok(0) | Err(_) => return None,
+                Ok(_) => {}
+            }
+        }
+    }
+
+    pub async fn connect(&mut self, connect: Connect) -> ConnAck {
+        self.version = connect.version;
+        self.send(&Packet::Connect(Box::new(connect))).await;
+        match self.next().await {
+            Some(Packet::ConnAck(answer)) => answer,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub async fn publish(&mut self, publish: Publish) {
+        self.send(&Packet::Publish(publish)).await;
+    }
+
+    /// Subscribes to one filter and answers the reason code.
+    pub async fn subscribe(&mut self, filter: &str, qos: QoS) -> ReasonCode {
+        self.subscribe_all(vec![subscription(filter, qos)], None).await[0]
+    }
+
+    pub async fn subscribe_all(
+        &mut self,
+        subscriptions: Vec<Subscription>,
+        id_: Option<u32>,
+    ) -> Vec<ReasonCode> {
+        let properties = id_.and_then(std::num::NonZeroU32::new).map(|id| {
+            Box::new(drover_mqtt_codec::SubscribeProperties {
+                subscription_id: Some(id),
+                ..drover_mqtt_codec::SubscribeProperties::default()
+            })
+        });
+        self.send(&Packet::Subscribe(Subscribe { packet_id: id(9), subscriptions, properties })).await;
+        match self.next().await {
+            Some(Packet::SubAck(answer)) => answer.reasons,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub async fn expect_publish(&mut self) -> Publish {
+        match self.next().await {
+            Some(Packet::Publish(publish)) => publish,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The next packet is a PUBACK with this id; its reason.
+    pub async fn expect_puback(&mut self, packet_id: u16) -> ReasonCode {
+        match self.next().await {
+            Some(Packet::PubAck(ack)) => {
+                assert_eq!(ack.packet_id.get(), packet_id);
+                ack.reason
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Nothing but PINGRESP comes before the answer to a ping.
+    pub async fn expect_nothing(&mut self) {
+        self.send(&Packet::PingReq).await;
+        assert_eq!(self.next().await, Some(Packet::PingResp));
+    }
+
+    /// The server says goodbye with this reason (3.1.1: not at all) and closes.
+    pub async fn expect_end(&mut self, reason: ReasonCode) {
+        if self.version == Version::V5 {
+            match self.next().await {
+                Some(Packet::Disconnect(goodbye)) => {
+                    assert_eq!(goodbye.reason, reason, "{:?}", goodbye.properties);
+                }
+                other => panic!("{other:?} instead of DISCONNECT {reason}"),
+            }
+        }
+        assert_eq!(self.next().await, None);
+    }
+}
