@@ -16,6 +16,9 @@ use drover_tests::load::server::{Plan, Server};
 use rand::{RngExt as _, SeedableRng as _, rngs::SmallRng};
 use serde::Serialize;
 
+/// Messages a second of all clients together: many in flight at every moment, and few enough to read them all back.
+const RATE: f64 = 10_000.0;
+
 /// Kill, restart, count.
 #[derive(Parser)]
 struct Arguments {
@@ -115,7 +118,7 @@ impl Chaos {
             topic: "v1/telemetry".into(),
             qos: 1,
             window: 16,
-            rate: None,
+            rate: Some(RATE),
             duration,
             payload: Arc::new(move |client, number, out| {
                 let number = bases.get(client).copied().unwrap_or(0) + number;
@@ -196,11 +199,13 @@ impl Chaos {
         for login in &mut self.logins {
             login.token = Some(rest.register(&login.device).await?);
         }
-        let publishing = tokio::spawn(fleet::run(self.job(&server, Duration::from_secs(8))?));
+        let publishing = tokio::spawn(fleet::run(self.job(&server, Duration::from_secs(12))?));
         tokio::time::sleep(Duration::from_secs(1)).await;
         disk.fill()?;
-        let sick = wait_for(Duration::from_secs(15), async || !rest.is_healthy().await).await;
-        ensure!(sick, "/v1/health says ok on a full disk");
+        let log_is_sick =
+            async || rest.health().await.is_ok_and(|health| health["parts"]["log"]["status"] == "degraded");
+        let sick = wait_for(Duration::from_secs(15), log_is_sick).await;
+        ensure!(sick, "/v1/health says that the log is well on a full disk: {}", rest.health().await?);
         let health = rest.health().await?;
         println!("full disk: {health}");
         disk.clear()?;
@@ -238,7 +243,7 @@ impl Chaos {
             for number in numbers(
                 &rest
                     .get(&format!(
-                        "/v1/devices/{}/telemetry?keys=n&from=0&to=9999999999999&limit=1000000",
+                        "/v1/devices/{}/telemetry?keys=n&from=0&to=9999999999999&limit=100000",
                         login.device
                     ))
                     .await?,

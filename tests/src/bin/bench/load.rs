@@ -18,14 +18,30 @@ const CLIENTS: usize = 500;
 const WINDOW: usize = 16;
 const PACED_RATE: f64 = 4_000.0;
 
+/// Each scenario on a server of its own, so that none pays for what another left behind.
 pub(crate) async fn run(bench: &Bench, report: &mut Report) -> anyhow::Result<()> {
-    let server = Plan::new(&bench.program, &bench.folder.join("load")).start().await?;
-    let logins = register(&server).await?;
-    flat_out(bench, report, &server, &logins).await?;
-    paced(bench, report, &server, &logins).await?;
-    unacknowledged(bench, report, &server, &logins).await?;
-    server.stop()?;
+    if bench.wants("load-paced") {
+        let (server, logins) = start(bench, "paced").await?;
+        paced(bench, report, &server, &logins).await?;
+        server.stop()?;
+    }
+    if bench.wants("load-flat-out") {
+        let (server, logins) = start(bench, "flat-out").await?;
+        flat_out(bench, report, &server, &logins).await?;
+        server.stop()?;
+    }
+    if bench.wants("load-qos-0") {
+        let (server, logins) = start(bench, "qos-0").await?;
+        unacknowledged(bench, report, &server, &logins).await?;
+        server.stop()?;
+    }
     beside(bench, report).await
+}
+
+async fn start(bench: &Bench, name: &str) -> anyhow::Result<(Server, Vec<Login>)> {
+    let server = Plan::new(&bench.program, &bench.folder.join(name)).start().await?;
+    let logins = register(&server).await?;
+    Ok((server, logins))
 }
 
 async fn register(server: &Server) -> anyhow::Result<Vec<Login>> {
@@ -155,6 +171,9 @@ async fn settle(server: &Server) -> anyhow::Result<()> {
 }
 
 async fn beside(bench: &Bench, report: &mut Report) -> anyhow::Result<()> {
+    if !bench.wants("load-peer") {
+        return Ok(());
+    }
     let Some(peer) = Mosquitto::start(&bench.folder).await? else {
         eprintln!("mosquitto is not installed; its column stays empty");
         return Ok(());

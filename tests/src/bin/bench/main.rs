@@ -24,7 +24,7 @@ struct Arguments {
     /// Seconds of each load scenario.
     #[arg(long, default_value_t = 15)]
     seconds: u64,
-    /// Only scenarios whose name contains this: load, idle, start, points.
+    /// Only scenarios whose name begins so: start, load-paced, load-flat-out, load-qos-0, load-peer, idle, points.
     #[arg(long, default_value = "")]
     only: String,
     /// Writes the figures here too.
@@ -40,6 +40,14 @@ pub(crate) struct Bench {
     pub(crate) program: PathBuf,
     pub(crate) folder: PathBuf,
     pub(crate) duration: Duration,
+    only: String,
+}
+
+impl Bench {
+    /// Whether a scenario was asked for.
+    pub(crate) fn wants(&self, scenario: &str) -> bool {
+        scenario.starts_with(&self.only)
+    }
 }
 
 #[tokio::main]
@@ -51,19 +59,17 @@ async fn main() -> anyhow::Result<()> {
         program: arguments.program,
         folder: folder.path().into(),
         duration: Duration::from_secs(arguments.seconds),
+        only: arguments.only,
     };
-    let wanted = |name: &str| name.contains(&arguments.only);
     let mut report = Report::default();
-    if wanted("start") {
+    if bench.wants("start") {
         start::run(&bench, &mut report).await?;
     }
-    if wanted("load") {
-        load::run(&bench, &mut report).await?;
-    }
-    if wanted("idle") {
+    load::run(&bench, &mut report).await?;
+    if bench.wants("idle") {
         idle::run(&bench, &mut report).await?;
     }
-    if wanted("points") {
+    if bench.wants("points") {
         points::run(&bench, &mut report).await?;
     }
     report.print();

@@ -52,7 +52,7 @@ fn columns() -> f64 {
     as_f64(values as u64) / as_f64(rows().len().max(1) as u64)
 }
 
-/// One message a row, as the stations sent them, on today's day.
+/// One message a row. As in the demo, each station has the day seven minutes after the one before it.
 async fn replay(address: &str, logins: Vec<Login>) -> anyhow::Result<()> {
     let names: Vec<&str> = DAY.lines().next().unwrap_or_default().split(',').skip(1).collect();
     let bodies: Arc<Vec<String>> = Arc::new(rows().iter().map(|row| body(&names, row)).collect());
