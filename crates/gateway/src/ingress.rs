@@ -127,7 +127,9 @@ impl Ingress {
 /// The newest time of arrival in the last frame of a shard.
 fn newest(log: &Log, shard: Shard) -> Result<i64, LogError> {
     let Some(last) = log.end(Stream::Telemetry, shard).0.checked_sub(1) else { return Ok(i64::MIN) };
-    let Some((_, frame)) = log.reader(Stream::Telemetry, shard, Offset(last))?.try_next()? else { return Ok(i64::MIN) };
+    let Some((_, frame)) = log.reader(Stream::Telemetry, shard, Offset(last))?.try_next()? else {
+        return Ok(i64::MIN);
+    };
     Ok(frame.records().flatten().map(|record| record.received_us).max().unwrap_or(i64::MIN))
 }
 

@@ -64,7 +64,10 @@ impl Service<http::Request<Body>> for Link {
             match tokio::time::timeout(CALL_TIMEOUT, routes.oneshot(request)).await {
                 Ok(Ok(response)) => Ok(response),
                 Ok(Err(never)) => match never {},
-                Err(_) => Err(link.error(Status::deadline_exceeded(format!("{} did not answer in 30 s", link.peer)))),
+                Err(_) => {
+                    Err(link
+                        .error(Status::deadline_exceeded(format!("{} did not answer in 30 s", link.peer))))
+                }
             }
         })
     }

@@ -7,10 +7,13 @@ use tonic::service::Routes;
 
 use crate::Link;
 
+/// Where a service's routes will be.
+type Slot = Arc<OnceLock<Routes>>;
+
 /// The services that this process can call.
 #[derive(Clone, Default)]
 pub struct Peers {
-    services: Arc<Mutex<HashMap<&'static str, Arc<OnceLock<Routes>>>>>,
+    services: Arc<Mutex<HashMap<&'static str, Slot>>>,
 }
 
 impl Peers {
@@ -24,7 +27,7 @@ impl Peers {
         let _ = self.slot(peer).set(routes.prepare());
     }
 
-    fn slot(&self, peer: &'static str) -> Arc<OnceLock<Routes>> {
+    fn slot(&self, peer: &'static str) -> Slot {
         let mut services = self.services.lock().unwrap_or_else(PoisonError::into_inner);
         services.entry(peer).or_default().clone()
     }

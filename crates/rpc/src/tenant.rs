@@ -20,7 +20,8 @@ pub fn request<T>(tenant: &Tenant, message: T) -> Request<T> {
 /// # Errors
 /// Unauthenticated when the caller named none.
 pub fn tenant<T>(request: &Request<T>) -> Result<Tenant, Status> {
-    let text = request.metadata().get(TENANT_METADATA).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let text =
+        request.metadata().get(TENANT_METADATA).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let id = TenantId::parse(text)
         .map_err(|error| crate::status(Kind::Unauthenticated, format!("{TENANT_METADATA}: {error}")))?;
     #[expect(clippy::disallowed_methods, reason = "an authenticated peer vouches for the tenant")]

@@ -92,7 +92,11 @@ impl Decoder {
                 outcome.records += 1;
                 match record {
                     Ok(record) => {
-                        self.record(head, &record, sequence(*offset, index), replayed, &mut outcome)
+                        let seq = sequence(*offset, index);
+                        let stored = self.record(head, &record, seq, &mut outcome);
+                        if stored && !replayed {
+                            self.tell(&record);
+                        }
                     }
                     Err(error) => {
                         outcome.unreadable += 1;
@@ -108,31 +112,33 @@ impl Decoder {
         outcome
     }
 
+    /// Says whether the record was stored.
     fn record(
         &mut self,
         head: &mut HeadWriter<'_>,
         record: &RecordView<'_>,
         seq: u64,
-        replayed: bool,
         outcome: &mut Outcome,
-    ) {
+    ) -> bool {
         let understood = match record.channel {
             Channel::Telemetry => self.telemetry(head, record, seq, outcome),
             Channel::Event => self.event(record, seq, outcome),
-            Channel::Refused => return refused(record, outcome),
+            Channel::Refused => {
+                refused(record, outcome);
+                return false;
+            }
             Channel::Unspecified => Err("the channel of this record is not known to this version".to_owned()),
         };
         let counts = tenant_counts(&mut outcome.counts, record.tenant);
         match understood {
             Ok(()) => {
                 counts.stored += 1;
-                if !replayed {
-                    self.tell(record);
-                }
+                true
             }
             Err(reason) => {
                 counts.dead_lettered += 1;
                 outcome.rows.dead_letters.push(dead_letter(record, seq, reason));
+                false
             }
         }
     }

@@ -1,6 +1,8 @@
 //! `make chaos`: many publishers at QoS 1, SIGKILL at random moments, restart, and then the accounts: what was acknowledged must be
 //! stored once. Also a full disk and a clock that jumps. The report is a table, and JSON with `--json FILE`.
 
+#![expect(clippy::print_stdout, reason = "a program that reports to its terminal")]
+
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -141,11 +143,11 @@ impl Chaos {
 
     /// Publishes, kills at a random moment, starts again (and now and then kills in the middle of that), counts.
     async fn kill_round(&mut self, round: u32, server: Server) -> anyhow::Result<Server> {
-        let publishing = tokio::spawn(fleet::run(self.job(&server, Duration::from_secs(30))?));
+        let publishing = fleet::start(self.job(&server, Duration::from_secs(30))?);
         let moment = Duration::from_millis(self.rng.random_range(300..4_000));
         tokio::time::sleep(moment).await;
         server.kill()?;
-        let outcome = publishing.await??;
+        let outcome = publishing.await?;
         let (sent, acknowledged) = self.record(&outcome);
         let mut said = format!("{} ms under load", moment.as_millis());
         if round.is_multiple_of(3) {
@@ -157,7 +159,7 @@ impl Chaos {
             said.push_str(&format!(", {} ms into start-up", into.as_millis()));
         }
         let server = self.plan.start().await?;
-        let row = self.count(&server, round.to_string(), said, sent, acknowledged).await?;
+        let row = self.count(&server, (round.to_string(), said), (sent, acknowledged)).await?;
         self.rows.push(row);
         Ok(server)
     }
@@ -178,7 +180,11 @@ impl Chaos {
             server.kill()?;
             server = self.plan.start().await?;
             let row = self
-                .count(&server, format!("clock {jump}"), "after 1 s under load".into(), sent, acknowledged)
+                .count(
+                    &server,
+                    (format!("clock {jump}"), "after 1 s under load".into()),
+                    (sent, acknowledged),
+                )
                 .await?;
             self.rows.push(row);
         }
@@ -199,7 +205,7 @@ impl Chaos {
         for login in &mut self.logins {
             login.token = Some(rest.register(&login.device).await?);
         }
-        let publishing = tokio::spawn(fleet::run(self.job(&server, Duration::from_secs(12))?));
+        let publishing = fleet::start(self.job(&server, Duration::from_secs(12))?);
         tokio::time::sleep(Duration::from_secs(1)).await;
         disk.fill()?;
         let log_is_sick =
@@ -211,12 +217,16 @@ impl Chaos {
         disk.clear()?;
         let well = wait_for(Duration::from_secs(30), async || rest.is_healthy().await).await;
         ensure!(well, "/v1/health does not recover when space returns: {}", rest.health().await?);
-        let outcome = publishing.await??;
+        let outcome = publishing.await?;
         let (sent, acknowledged) = self.record(&outcome);
         server.kill()?;
         let server = self.plan.start().await?;
         let row = self
-            .count(&server, "disk full".into(), "filled after 1 s, then freed".into(), sent, acknowledged)
+            .count(
+                &server,
+                ("disk full".into(), "until the log fails, then freed".into()),
+                (sent, acknowledged),
+            )
             .await?;
         self.rows.push(row);
         server.stop().context("the stop after a full disk")
@@ -226,10 +236,8 @@ impl Chaos {
     async fn count(
         &self,
         server: &Server,
-        round: String,
-        moment: String,
-        sent: u64,
-        acknowledged: u64,
+        (round, moment): (String, String),
+        (sent, acknowledged): (u64, u64),
     ) -> anyhow::Result<Row> {
         let rest = server.rest()?;
         let settled = wait_for(Duration::from_secs(20), async || {

@@ -24,6 +24,9 @@ pub struct Login {
     pub token: Option<String>,
 }
 
+/// Appends the payload of a client's n-th message.
+pub type Payload = Arc<dyn Fn(usize, u64, &mut Vec<u8>) + Send + Sync>;
+
 /// What the clients do.
 #[derive(Clone)]
 pub struct Job {
@@ -42,7 +45,7 @@ pub struct Job {
     /// How long to publish.
     pub duration: Duration,
     /// Makes the payload of a client's n-th message.
-    pub payload: Arc<dyn Fn(usize, u64, &mut Vec<u8>) + Send + Sync>,
+    pub payload: Payload,
     /// A lost connection ends the client without an error; for chaos.
     pub forgive: bool,
     /// Ends after so many messages a client, even when time is left.
@@ -96,11 +99,16 @@ pub fn quantile(sorted: &[u32], share: f64) -> f64 {
 /// # Errors
 /// When a client cannot connect, or the server ends a connection that may not end.
 pub async fn run(job: Job) -> anyhow::Result<Outcome> {
-    tokio::task::spawn_blocking(move || {
+    start(job).await
+}
+
+/// Starts the clients on a thread of their own at once; the future waits for them.
+pub fn start(job: Job) -> impl Future<Output = anyhow::Result<Outcome>> {
+    let running = tokio::task::spawn_blocking(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(run_here(job))
-    })
-    .await?
+    });
+    async { running.await? }
 }
 
 async fn run_here(job: Job) -> anyhow::Result<Outcome> {

@@ -1,6 +1,8 @@
 //! `make bench`: what a message, a session, a point and a start cost, with the bound that the project set itself and mosquitto beside
 //! it where that is installed. Nothing here fails on a slow machine; the table tells.
 
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program that reports to its terminal")]
+
 mod idle;
 mod load;
 mod peer;

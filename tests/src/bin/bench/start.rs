@@ -40,10 +40,10 @@ pub(crate) async fn run(bench: &Bench, report: &mut Report) -> anyhow::Result<()
         forgive: true,
         messages: None,
     };
-    let load = tokio::spawn(fleet::run(job));
+    let load = fleet::start(job);
     tokio::time::sleep(Duration::from_secs(6)).await;
     server.kill()?;
-    load.await??;
+    load.await?;
     let server = plan.start().await?;
     report.at_most("ready, after a crash under load", "s", server.ready_after.as_secs_f64(), 3.0);
     server.stop()
