@@ -1,4 +1,4 @@
-//! The registry of devices: [`registry`] holds the rules, `labels` what a label may be, `store` the SQL, `service` the gRPC of
+//! The registry of devices: `registry` holds the rules, `labels` what a label may be, `store` the SQL, `service` the gRPC of
 //! `drover.devices.v1`. What devices prove their identity with is provisioning's; what they measure is stream's.
 
 mod config;

@@ -1,4 +1,4 @@
-//! Tenants, and the credentials by which devices prove who they are. [`tenants`] and [`credentials`] hold the rules, `store` the
+//! Tenants, and the credentials by which devices prove who they are. `tenants` and `credentials` hold the rules, `store` the
 //! SQL, `service` the gRPC of `drover.provisioning.v1`. Checking a secret is the gateways' work: here only its hash is kept.
 
 mod config;

@@ -1,3 +1,5 @@
+//! The embedded log against crashes: torn tails, flipped bits, half a roll, full and failing disks.
+
 use std::fs::File;
 use std::io::IoSlice;
 use std::sync::atomic::{AtomicBool, AtomicUsize};

@@ -1,3 +1,5 @@
+//! Live messages: patterns, groups, requests, slow subscribers.
+
 use super::*;
 
 fn payloads(subscription: &mut Subscription) -> Vec<Bytes> {

@@ -1,3 +1,5 @@
+//! CBOR, good and bad.
+
 use super::{Limits, error, hex, points, told};
 
 const CBOR: &str = "application/cbor";

@@ -1,3 +1,5 @@
+//! JSON, good and bad.
+
 use super::{Limits, error, points, told};
 
 #[test]

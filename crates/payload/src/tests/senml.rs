@@ -1,3 +1,5 @@
+//! SenML in JSON and CBOR, good and bad, with the examples of RFC 8428.
+
 use super::{Limits, error, hex, points, told};
 
 const JSON: &str = "application/senml+json";

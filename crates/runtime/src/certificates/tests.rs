@@ -1,3 +1,5 @@
+//! Certificates: first start, names, renewal while listeners run.
+
 use std::os::unix::fs::PermissionsExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 

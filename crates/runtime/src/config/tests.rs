@@ -1,3 +1,5 @@
+//! Layers of the configuration: order, origin, unknown keys.
+
 use serde::Deserialize;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! The data directory: first start, lock, versions, what is refused.
+
 use std::os::unix::fs::PermissionsExt;
 
 use super::*;

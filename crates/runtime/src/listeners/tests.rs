@@ -1,3 +1,5 @@
+//! Listeners: bound before work starts, ports in use.
+
 use super::*;
 
 fn only_mqtt(address: &str) -> ListenSettings {

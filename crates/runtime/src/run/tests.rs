@@ -1,3 +1,5 @@
+//! Start and stop: order of the drain, deadlines, failing tasks.
+
 use std::sync::Mutex;
 
 use drover_backbone::{Shard, Stream};

@@ -1,3 +1,5 @@
+//! The authority and what it issues.
+
 use std::sync::Arc;
 use std::time::Duration;
 
