@@ -5,8 +5,8 @@ use drover_model::{DeviceId, InvalidId, Kind};
 use tonic::Status;
 
 use crate::labels::{InvalidLabel, MAX_LABELS};
-use crate::page::PageError;
 use crate::registry::MAX_PROFILE_BYTES;
+use drover_rpc::PageError;
 
 /// Why a request failed.
 #[derive(Debug, thiserror::Error)]

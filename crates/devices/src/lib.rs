@@ -4,7 +4,6 @@
 mod config;
 mod error;
 mod labels;
-mod page;
 mod registry;
 mod service;
 mod store;

@@ -7,8 +7,8 @@ use drover_rpc::Link;
 
 use crate::error::Error;
 use crate::labels;
-use crate::page::Page;
 use crate::store::{Store, Updated};
+use drover_rpc::Page;
 
 /// The profile of a device for which none was named.
 const DEFAULT_PROFILE: &str = "default";

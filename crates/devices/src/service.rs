@@ -5,8 +5,8 @@ use drover_proto::devices::v1 as pb;
 use tonic::{Request, Response, Status};
 
 use crate::error::Error;
-use crate::page::Page;
 use crate::registry::{Change, Registry};
+use drover_rpc::Page;
 
 /// The registry as its peers see it.
 pub struct Service(pub Registry);

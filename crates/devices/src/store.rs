@@ -7,8 +7,8 @@ use sqlx::{QueryBuilder, Row, SqliteExecutor};
 
 use crate::error::Error;
 use crate::labels::MAX_LABELS;
-use crate::page::Page;
 use crate::registry::Change;
+use drover_rpc::Page;
 
 const MIGRATIONS: &[(i64, &str, &str)] = &[(1, "devices", include_str!("../migrations/0001_devices.sql"))];
 

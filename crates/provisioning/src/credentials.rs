@@ -9,8 +9,8 @@ use drover_runtime::Rng;
 use drover_trust::TokenHash;
 
 use crate::error::Error;
-use crate::page::Page;
 use crate::store::Store;
+use drover_rpc::Page;
 
 /// Most credentials of one device: a gateway compares a secret with each of them.
 pub const MAX_CREDENTIALS: usize = 16;

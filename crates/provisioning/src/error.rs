@@ -5,8 +5,8 @@ use drover_model::{CredentialId, DeviceId, InvalidId, Kind, TenantId};
 use tonic::Status;
 
 use crate::credentials::MAX_CREDENTIALS;
-use crate::page::PageError;
 use crate::tenants::MAX_NAME_BYTES;
+use drover_rpc::PageError;
 
 /// Why a request failed.
 #[derive(Debug, thiserror::Error)]

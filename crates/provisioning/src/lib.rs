@@ -4,7 +4,6 @@
 mod config;
 mod credentials;
 mod error;
-mod page;
 mod service;
 mod store;
 mod tenants;

@@ -6,8 +6,8 @@ use tonic::{Request, Response, Status};
 
 use crate::credentials::{Credential, Credentials};
 use crate::error::Error;
-use crate::page::Page;
 use crate::tenants::{TenantRow, Tenants};
+use drover_rpc::Page;
 
 /// `drover.provisioning.v1.Tenants`.
 pub struct TenantsService(pub Tenants);

@@ -7,8 +7,8 @@ use sqlx::sqlite::SqliteRow;
 
 use crate::credentials::{Credential, MAX_CREDENTIALS, Verifier};
 use crate::error::Error;
-use crate::page::Page;
 use crate::tenants::TenantRow;
+use drover_rpc::Page;
 
 const MIGRATIONS: &[(i64, &str, &str)] =
     &[(1, "tenants_and_credentials", include_str!("../migrations/0001_tenants_and_credentials.sql"))];

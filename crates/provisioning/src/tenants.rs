@@ -3,8 +3,8 @@
 use drover_model::{Clock, TenantId, Timestamp};
 
 use crate::error::Error;
-use crate::page::Page;
 use crate::store::Store;
+use drover_rpc::Page;
 
 /// The tenant of an installation that has only one.
 const DEFAULT_TENANT: &str = "default";

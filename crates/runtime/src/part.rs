@@ -26,10 +26,13 @@ impl Part {
         Self { name, routes: None, listeners: Vec::new(), tasks: Vec::new() }
     }
 
-    /// Makes only the gRPC services reachable, without listeners and tasks: enough for tests of one service.
-    pub fn connect(self, peers: &drover_rpc::Peers) {
+    /// Makes the gRPC services reachable and spawns the tasks. Nothing listens: enough for tests of one service.
+    pub fn start(self, env: &crate::Env) {
         if let Some(routes) = self.routes {
-            peers.serve(self.name, routes.routes());
+            env.peers.serve(self.name, routes.routes());
+        }
+        for (name, work) in self.tasks {
+            env.tasks.spawn(name, work);
         }
     }
 

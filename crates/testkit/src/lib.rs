@@ -1,7 +1,10 @@
-//! Harness of the scenarios: a real `drover` in a process and a directory of its own, on free ports. For tests only.
+//! Harness of the scenarios: a real `drover` in a process and a directory of its own, on free ports; or an environment for parts
+//! that a test builds itself. For tests only.
 
 mod drover;
+mod environment;
 mod eventually;
 
 pub use drover::{DataDirectory, Drover, command_line};
+pub use environment::{ADMINISTRATOR_TOKEN, environment, tenant};
 pub use eventually::eventually;

@@ -11,8 +11,10 @@ const MAX_SIZE: u32 = 1_000;
 /// A page that can't be served.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PageError {
+    /// Above 1000.
     #[error("page_size is {0}; use 1 to {MAX_SIZE}")]
     Size(u32),
+    /// Not one of ours.
     #[error("page_token is not one that this list gave out; leave it out to begin anew")]
     Token,
 }
@@ -27,6 +29,9 @@ pub struct Page {
 
 impl Page {
     /// Reads size and token as they stand in a request; 0 and the empty text mean the default.
+    ///
+    /// # Errors
+    /// [`PageError`] names the field.
     pub fn parse(size: u32, token: &str) -> Result<Self, PageError> {
         let size = match size {
             0 => DEFAULT_SIZE,

@@ -1,0 +1,300 @@
+//! The stream service as gateways feed it and services ask it: records in by the log, answers out by gRPC.
+
+use std::time::Duration;
+
+use drover_backbone::Stream;
+use drover_model::{ManualClock, Timestamp};
+use drover_proto::RecordRef;
+use drover_proto::backbone::v1::{Channel, RefusedCounts};
+use drover_proto::stream::v1::telemetry_client::TelemetryClient;
+use drover_proto::stream::v1::value::Kind;
+use drover_proto::stream::v1::{self as proto};
+use drover_rpc::{Link, request};
+use drover_runtime::Env;
+use drover_stream::Config;
+use drover_testkit::{environment, eventually, tenant};
+use prost::Message as _;
+
+/// 2026-11-24T19:00:00Z.
+const NOW_US: i64 = 1_795_546_800_000_000;
+
+/// One life of the service, with threads of its own that end with it.
+struct World {
+    directory: tempfile::TempDir,
+    threads: Threads,
+    env: Env,
+    client: TelemetryClient<Link>,
+    sent: i64,
+}
+
+/// Threads that end without being waited for, which async code may not do.
+struct Threads(Option<tokio::runtime::Runtime>);
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        if let Some(threads) = self.0.take() {
+            threads.shutdown_background();
+        }
+    }
+}
+
+fn config() -> Config {
+    Config {
+        flush_points: 1_000,
+        flush_interval_s: 3_600,
+        max_future_s: 300,
+        max_points_per_message: 100,
+        dead_letters_per_tenant: 10,
+        events_per_tenant: 10,
+    }
+}
+
+impl World {
+    async fn start() -> Self {
+        Self::open(tempfile::tempdir().unwrap(), 0).await
+    }
+
+    async fn open(directory: tempfile::TempDir, sent: i64) -> Self {
+        let threads =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let path = directory.path().to_owned();
+        let env = threads.spawn(async move {
+            let clock = ManualClock::at(Timestamp::from_micros(NOW_US));
+            let env = environment(&path, &clock).await;
+            drover_stream::build(config(), &env).await.unwrap().start(&env);
+            // Ready is when everything that an earlier life left in the log is applied.
+            env.health.ready().await;
+            env
+        });
+        let env = env.await.unwrap();
+        let client = TelemetryClient::new(env.peers.link("stream"));
+        Self { directory, threads: Threads(Some(threads)), env, client, sent }
+    }
+
+    /// Ends as a crash does: nothing is flushed. The log keeps what it took.
+    async fn crash(self) -> Self {
+        let Self { directory, mut threads, env, client, sent } = self;
+        drop((env, client));
+        tokio::task::spawn_blocking(move || drop(threads.0.take())).await.unwrap();
+        Self::open(directory, sent).await
+    }
+
+    /// Ends as SIGTERM does.
+    async fn stop_and_start(self) -> Self {
+        self.env.producer.flush().await.unwrap();
+        self.env.stop.begin_finish();
+        self.env.tasks.ended().await;
+        self.crash().await
+    }
+
+    async fn send(&mut self, tenant: &str, device: &str, channel: Channel, payload: &[u8]) {
+        self.sent += 1;
+        let record = RecordRef {
+            tenant,
+            device,
+            channel,
+            content_type: "",
+            payload,
+            received_us: NOW_US + self.sent,
+            topic: "",
+        };
+        self.env.producer.append(Stream::Telemetry, &record).unwrap().durable().await.unwrap();
+    }
+
+    async fn measure(&mut self, device: &str, payload: &str) {
+        self.send("default", device, Channel::Telemetry, payload.as_bytes()).await;
+    }
+
+    async fn ledger(&self, of: &str) -> proto::GetLedgerResponse {
+        let mut client = self.client.clone();
+        client.get_ledger(request(&tenant(of), proto::GetLedgerRequest {})).await.unwrap().into_inner()
+    }
+
+    /// Waits until everything that was accepted is applied.
+    async fn settled(&self) -> proto::GetLedgerResponse {
+        eventually("the ledger has nothing pending", async || {
+            let ledger = self.ledger("default").await;
+            (ledger.pending == 0 && ledger.accepted > 0).then_some(ledger)
+        })
+        .await
+    }
+
+    async fn samples(&self, of: &str, device: &str, key: &str) -> Vec<proto::Sample> {
+        let query = proto::RangeRequest {
+            device: device.into(),
+            keys: vec![key.into()],
+            from_us: 0,
+            to_us: i64::MAX,
+            ..proto::RangeRequest::default()
+        };
+        let answer = self.client.clone().range(request(&tenant(of), query)).await.unwrap().into_inner();
+        assert_eq!(answer.incomplete, Vec::<String>::new());
+        answer.series.into_iter().flat_map(|series| series.samples).collect()
+    }
+
+    async fn numbers(&self, device: &str, key: &str) -> Vec<f64> {
+        let number = |sample: &proto::Sample| match sample.value.as_ref()?.kind.as_ref()? {
+            Kind::Number(number) => Some(*number),
+            Kind::Truth(_) | Kind::Text(_) => None,
+        };
+        self.samples("default", device, key).await.iter().filter_map(number).collect()
+    }
+
+    async fn dead_letters(&self, token: &str, size: u32) -> proto::ListDeadLettersResponse {
+        let query = proto::ListDeadLettersRequest { page_size: size, page_token: token.into() };
+        self.client.clone().list_dead_letters(request(&tenant("default"), query)).await.unwrap().into_inner()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_measurement_is_read_back_with_the_time_of_arrival_or_its_own() {
+    let mut world = World::start().await;
+    world.measure("pump", r#"{"t": 21.5, "on": true, "state": "ok"}"#).await;
+    world.measure("pump", r#"{"ts": 1000, "values": {"t": 1}}"#).await;
+    let ledger = world.settled().await;
+    assert_eq!((ledger.accepted, ledger.stored, ledger.dead_lettered), (2, 2, 0));
+    let samples = world.samples("default", "pump", "t").await;
+    assert_eq!(samples.iter().map(|sample| sample.ts_us).collect::<Vec<_>>(), [1_000_000, NOW_US + 1]);
+    assert_eq!(world.numbers("pump", "t").await, [1.0, 21.5]);
+    let query = proto::LatestRequest { device: "pump".into() };
+    let latest = world.client.latest(request(&tenant("default"), query)).await.unwrap().into_inner();
+    let keys: Vec<_> = latest.values.iter().map(|value| value.key.as_str()).collect();
+    assert_eq!(keys, ["on", "state", "t"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_time_too_far_ahead_is_replaced_and_flagged() {
+    let mut world = World::start().await;
+    let soon = NOW_US / 1_000 + 299_000;
+    world.measure("pump", &format!(r#"{{"ts": {soon}, "values": {{"soon": 1}}}}"#)).await;
+    world.measure("pump", r#"{"ts": 253402300799000, "values": {"year9999": 1}}"#).await;
+    world.settled().await;
+    let soon_sample = &world.samples("default", "pump", "soon").await[0];
+    assert_eq!((soon_sample.ts_us, soon_sample.flags), (soon * 1_000, 0));
+    let late = &world.samples("default", "pump", "year9999").await[0];
+    assert_eq!((late.ts_us, late.flags), (NOW_US + 2, 1));
+    assert!(world.env.metrics.encode().contains("drover_stream_times_replaced_total 1"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_understood_is_kept_with_reason_and_bytes_and_the_device_is_told() {
+    let mut world = World::start().await;
+    let mut told = world.env.live.subscribe("downlink.default.pump", None);
+    world.measure("pump", r#"{"t": 1e999}"#).await;
+    world.send("default", "pump", Channel::Event, b"[1]").await;
+    let ledger = world.settled().await;
+    assert_eq!((ledger.accepted, ledger.stored, ledger.dead_lettered), (2, 0, 2));
+    let letters = world.dead_letters("", 0).await.dead_letters;
+    assert_eq!(letters.len(), 2);
+    assert_eq!((letters[0].topic.as_str(), &letters[0].payload[..]), ("v1/events", &b"[1]"[..]));
+    assert_eq!((letters[1].device.as_str(), letters[1].topic.as_str()), ("pump", "v1/telemetry"));
+    assert_eq!(&letters[1].payload[..], br#"{"t": 1e999}"#);
+    assert!(!letters[1].reason.is_empty());
+    let message = tokio::time::timeout(Duration::from_secs(60), told.next()).await.unwrap().unwrap();
+    let text = String::from_utf8(message.payload.to_vec()).unwrap();
+    assert!(text.starts_with("v1/errors\0{\"reason\":"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dead_letters_come_in_pages_and_the_oldest_are_pruned_at_a_commit() {
+    let mut world = World::start().await;
+    for number in 0..15 {
+        world.measure("pump", &format!("broken {number}")).await;
+    }
+    world.settled().await;
+    let first = world.dead_letters("", 9).await;
+    assert_eq!(first.dead_letters.len(), 9);
+    assert_eq!(&first.dead_letters[0].payload[..], b"broken 14");
+    let second = world.dead_letters(&first.next_page_token, 9).await;
+    assert_eq!(&second.dead_letters[0].payload[..], b"broken 5");
+    let world = world.stop_and_start().await;
+    assert_eq!(world.dead_letters("", 0).await.dead_letters.len(), 10);
+    assert_eq!(world.ledger("default").await.dead_lettered, 15);
+    let wrong = proto::ListDeadLettersRequest { page_size: 0, page_token: "x".into() };
+    let refused =
+        world.client.clone().list_dead_letters(request(&tenant("default"), wrong)).await.unwrap_err();
+    assert!(refused.message().contains("page_token"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_after_a_crash_neither_loses_nor_doubles() {
+    let mut world = World::start().await;
+    let mut expected = Vec::new();
+    for round in 0..4 {
+        for number in 0..600 {
+            world.measure("pump", &format!(r#"{{"n": {}}}"#, round * 600 + number)).await;
+            expected.push(f64::from(round * 600 + number));
+        }
+        world.send("default", "pump", Channel::Event, b"{\"door\": \"open\"}").await;
+        world.measure("pump", "broken").await;
+        world.settled().await;
+        world = world.crash().await;
+        let ledger = world.settled().await;
+        let rounds = u64::try_from(round + 1).unwrap();
+        assert_eq!((ledger.stored, ledger.dead_lettered), (601 * rounds, rounds));
+        assert_eq!(ledger.accepted, 602 * rounds);
+        assert_eq!(world.numbers("pump", "n").await, expected);
+        let query = proto::ListEventsRequest { device: "pump".into(), ..proto::ListEventsRequest::default() };
+        let events = world.client.list_events(request(&tenant("default"), query)).await.unwrap().into_inner();
+        assert_eq!(events.events.len() as u64, rounds);
+        assert_eq!(world.dead_letters("", 0).await.dead_letters.len() as u64, rounds);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clean_stop_leaves_nothing_to_replay() {
+    let mut world = World::start().await;
+    for number in 0..10 {
+        world.measure("pump", &format!(r#"{{"n": {number}}}"#)).await;
+    }
+    let world = world.stop_and_start().await;
+    assert_eq!(world.numbers("pump", "n").await.len(), 10);
+    assert!(world.directory.path().join("points").read_dir().unwrap().count() > 0);
+    assert!(world.env.metrics.encode().contains("drover_stream_records_total 0"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_tenants_with_equal_names_never_meet() {
+    let mut world = World::start().await;
+    world.measure("pump", r#"{"t": 1}"#).await;
+    world.send("other", "pump", Channel::Telemetry, br#"{"t": 2}"#).await;
+    world.send("other", "pump", Channel::Telemetry, b"broken").await;
+    eventually("both are applied", async || {
+        let (mine, theirs) = (world.ledger("default").await, world.ledger("other").await);
+        (mine.stored == 1 && theirs.stored == 1 && theirs.dead_lettered == 1).then_some(())
+    })
+    .await;
+    assert_eq!(world.numbers("pump", "t").await, [1.0]);
+    assert_eq!(world.samples("other", "pump", "t").await.len(), 1);
+    assert_eq!(world.dead_letters("", 0).await.dead_letters.len(), 0);
+    assert_eq!(world.ledger("default").await.dead_lettered, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refused_messages_are_counted_apart_and_kept() {
+    let mut world = World::start().await;
+    let counts = RefusedCounts { by_reason: [("not_allowed".to_owned(), 3)].into() };
+    world.send("default", "", Channel::Refused, &counts.encode_to_vec()).await;
+    world.measure("pump", r#"{"t": 1}"#).await;
+    let ledger = world.settled().await;
+    assert_eq!((ledger.accepted, ledger.stored, ledger.refused["not_allowed"]), (1, 1, 3));
+    let world = world.stop_and_start().await;
+    assert_eq!(world.ledger("default").await.refused["not_allowed"], 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn live_listeners_hear_of_each_message() {
+    let mut world = World::start().await;
+    let mut heard = world.env.live.subscribe("telemetry.default.*", None);
+    world.measure("pump", r#"[{"ts": 1000, "values": {"a": 1, "b": "x"}}, {"c": false}]"#).await;
+    let mut messages = Vec::new();
+    for _ in 0..2 {
+        let message = tokio::time::timeout(Duration::from_secs(60), heard.next()).await.unwrap().unwrap();
+        messages.push(serde_json::from_slice::<serde_json::Value>(&message.payload).unwrap());
+    }
+    assert_eq!(
+        messages[0],
+        serde_json::json!({"device": "pump", "ts": 1000, "values": {"a": 1.0, "b": "x"}})
+    );
+    assert_eq!(messages[1]["values"], serde_json::json!({"c": false}));
+}
