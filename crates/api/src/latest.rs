@@ -1,5 +1,7 @@
 //! The newest values: of one device, and of all.
 
+use std::sync::Arc;
+
 use axum::extract::State;
 use drover_model::DeviceId;
 use drover_proto::devices::v1::GetDeviceRequest;
@@ -20,12 +22,22 @@ const MAX_DEVICES: u32 = 10_000;
 
 /// The newest sample of each key.
 #[derive(Debug)]
-pub struct Latest(Vec<(String, Sample)>);
+pub struct Latest(Vec<(Arc<str>, Sample)>);
 
 impl Latest {
     fn new(values: Vec<pb::LatestValue>) -> Self {
-        let read = |value: pb::LatestValue| value.sample.map(|sample| (value.key, Sample::from(sample)));
+        let read =
+            |value: pb::LatestValue| value.sample.map(|sample| (value.key.into(), Sample::from(sample)));
         Self(values.into_iter().filter_map(read).collect())
+    }
+
+    /// Of one of many devices, which share the names of their keys.
+    fn keyed(samples: Vec<pb::KeyedSample>, keys: &[Arc<str>]) -> Self {
+        let read = |sample: pb::KeyedSample| {
+            let key = keys.get(sample.key as usize)?;
+            Some((Arc::clone(key), Sample::from(sample)))
+        };
+        Self(samples.into_iter().filter_map(read).collect())
     }
 }
 
@@ -33,7 +45,7 @@ impl Serialize for Latest {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(Some(self.0.len()))?;
         for (key, sample) in &self.0 {
-            map.serialize_entry(key, sample)?;
+            map.serialize_entry(&**key, sample)?;
         }
         map.end()
     }
@@ -106,10 +118,11 @@ pub async fn of_all(
     let request = drover_rpc::request(&tenant, pb::ListLatestRequest { page_size, page_token });
     let answer = api.telemetry.clone().list_latest(request).await;
     let answer = answer.map_err(|status| Problem::of_field("page_token", &status))?.into_inner();
-    let items = answer
-        .devices
-        .into_iter()
-        .map(|device| DeviceLatest { device: device.device, values: Latest::new(device.values) })
-        .collect();
+    let keys: Vec<Arc<str>> = answer.keys.into_iter().map(Into::into).collect();
+    let item = |device: pb::DeviceLatest| DeviceLatest {
+        device: device.device,
+        values: Latest::keyed(device.samples, &keys),
+    };
+    let items = answer.devices.into_iter().map(item).collect();
     Ok(Json(Page { items, next_page_token: answer.next_page_token }))
 }

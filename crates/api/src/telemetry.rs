@@ -33,16 +33,33 @@ pub enum Value {
     Text(String),
 }
 
+impl Sample {
+    fn new(ts_us: i64, value: Option<Value>, flags: u32) -> Self {
+        let ts = Timestamp::from_micros(ts_us).as_millis();
+        let value = value.unwrap_or_else(|| Value::Text(String::new()));
+        Self { ts, value, flags: if flags & 1 == 0 { Vec::new() } else { vec!["time_replaced"] } }
+    }
+}
+
 impl From<pb::Sample> for Sample {
     fn from(sample: pb::Sample) -> Self {
-        let value = match sample.value.and_then(|value| value.kind) {
-            Some(pb::value::Kind::Number(number)) => Value::Number(number),
-            Some(pb::value::Kind::Truth(truth)) => Value::Truth(truth),
-            Some(pb::value::Kind::Text(text)) => Value::Text(text),
-            None => Value::Text(String::new()),
-        };
-        let ts = Timestamp::from_micros(sample.ts_us).as_millis();
-        Self { ts, value, flags: if sample.flags & 1 == 0 { Vec::new() } else { vec!["time_replaced"] } }
+        let value = sample.value.and_then(|value| value.kind).map(|kind| match kind {
+            pb::value::Kind::Number(number) => Value::Number(number),
+            pb::value::Kind::Truth(truth) => Value::Truth(truth),
+            pb::value::Kind::Text(text) => Value::Text(text),
+        });
+        Self::new(sample.ts_us, value, sample.flags)
+    }
+}
+
+impl From<pb::KeyedSample> for Sample {
+    fn from(sample: pb::KeyedSample) -> Self {
+        let value = sample.kind.map(|kind| match kind {
+            pb::keyed_sample::Kind::Number(number) => Value::Number(number),
+            pb::keyed_sample::Kind::Truth(truth) => Value::Truth(truth),
+            pb::keyed_sample::Kind::Text(text) => Value::Text(text),
+        });
+        Self::new(sample.ts_us, value, sample.flags)
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use drover_backbone::{partition_of, shard_of};
 use drover_model::{DeviceId, TelemetryKey, Tenant, Timestamp, Value};
 use drover_proto::stream::v1::telemetry_server::Telemetry;
-use drover_proto::stream::v1::{self as proto, value::Kind as ProtoValue};
+use drover_proto::stream::v1::{self as proto, keyed_sample::Kind as ProtoKeyed, value::Kind as ProtoValue};
 use drover_timeseries::{Aggregation, RangeQuery, Sample};
 use tonic::{Request, Response, Status};
 
@@ -72,18 +72,19 @@ impl Telemetry for Service {
         let limit = page_size(request.page_size, 10_000)?;
         let after = (!request.page_token.is_empty()).then_some(request.page_token.as_str());
         let page = self.points.list_latest(&tenant, after, limit as usize).await.map_err(Error::from)?;
-        let next = if page.len() == limit as usize {
-            page.last().map(|(device, _)| device.to_string())
+        let next = if page.devices.len() == limit as usize {
+            page.devices.last().map(|(device, _)| device.to_string())
         } else {
             None
         };
-        let devices = page.into_iter().map(|(device, values)| proto::DeviceLatest {
+        let devices = page.devices.into_iter().map(|(device, samples)| proto::DeviceLatest {
             device: device.to_string(),
-            values: latest_values(values),
+            samples: samples.into_iter().map(keyed_sample).collect(),
         });
         Ok(Response::new(proto::ListLatestResponse {
             devices: devices.collect(),
             next_page_token: next.unwrap_or_default(),
+            keys: page.keys.iter().map(ToString::to_string).collect(),
         }))
     }
 
@@ -215,6 +216,20 @@ fn latest_values(latest: impl IntoIterator<Item = (TelemetryKey, Sample)>) -> Ve
         sample: Some(sample(value)),
     };
     latest.into_iter().map(value).collect()
+}
+
+fn keyed_sample((key, sample): (u32, Sample)) -> proto::KeyedSample {
+    let kind = match sample.value {
+        Value::Number(number) => ProtoKeyed::Number(number),
+        Value::Bool(truth) => ProtoKeyed::Truth(truth),
+        Value::Text(text) => ProtoKeyed::Text(text.into()),
+    };
+    proto::KeyedSample {
+        key,
+        ts_us: sample.ts.as_micros(),
+        flags: u32::from(sample.flags.0),
+        kind: Some(kind),
+    }
 }
 
 fn sample(sample: Sample) -> proto::Sample {

@@ -7,6 +7,7 @@
     reason = "a measurement prints, and is its own authority"
 )]
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use drover_db::Db;
@@ -88,6 +89,7 @@ impl Sensors {
     }
 }
 
+#[derive(Clone)]
 struct Names {
     devices: Vec<String>,
     keys: Vec<String>,
@@ -199,12 +201,57 @@ async fn questions(shape: &Shape, store: &Store, names: &Names) -> anyhow::Resul
     for _ in 0..2 {
         let start = Instant::now();
         let page = store.list_latest(&tenant, None, 10_000).await?;
-        println!("  list_latest of {} devices: {:.1?}", page.len(), start.elapsed());
+        println!("  list_latest of {} devices: {:.1?}", page.devices.len(), start.elapsed());
     }
     let start = Instant::now();
     store.latest(SHARD, &tenant, &device).await?;
     println!("  latest of one device: {:.1?}", start.elapsed());
-    Ok(())
+    let (store, names) = (store.clone(), names.clone());
+    tokio::task::spawn_blocking(move || latest_in_memory(&store, &tenant, &names)).await?
+}
+
+/// Pages of devices that are all in the head, and how long a writer waited meanwhile.
+fn latest_in_memory(store: &Store, tenant: &Tenant, names: &Names) -> anyhow::Result<()> {
+    for some in names.devices.chunks(100) {
+        store.apply(SHARD, |head| {
+            for device in some {
+                let slot = head.device("weather", device);
+                for key in &names.keys {
+                    head.push(slot, key, Timestamp::MAX, ValueRef::Number(1.0), u64::MAX, Flags::NONE);
+                }
+            }
+        });
+    }
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            let mut waits = Vec::new();
+            while !done.load(Ordering::Relaxed) {
+                let start = Instant::now();
+                store.apply(SHARD, |_| ());
+                waits.push(start.elapsed());
+                std::thread::sleep(Duration::from_micros(20));
+            }
+            waits.sort();
+            waits
+        });
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        for _ in 0..5 {
+            let start = Instant::now();
+            let page = runtime.block_on(store.list_latest(tenant, None, 10_000))?;
+            println!("  list_latest of {} devices in memory: {:.1?}", page.devices.len(), start.elapsed());
+        }
+        done.store(true, Ordering::Relaxed);
+        let waits = writer.join().map_err(|_| anyhow::anyhow!("the writer failed"))?;
+        let at = |share: usize| waits.get(waits.len() * share / 1_000).copied().unwrap_or_default();
+        println!(
+            "  a writer meanwhile waited {:.1?} (99 %), {:.1?} (99.9 %), {:.1?} at the most",
+            at(990),
+            at(999),
+            waits.last().copied().unwrap_or_default()
+        );
+        Ok(())
+    })
 }
 
 fn main() -> anyhow::Result<()> {

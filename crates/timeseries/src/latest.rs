@@ -5,6 +5,8 @@ use std::fmt::Write;
 
 use drover_model::{Flags, Value};
 use prost::Message;
+use prost::bytes::Bytes;
+use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, Row, SqliteConnection, SqlitePool};
 
 use crate::StoreError;
@@ -26,8 +28,9 @@ struct Encoded {
 
 #[derive(Clone, PartialEq, Message)]
 struct EncodedSample {
-    #[prost(string, tag = "1")]
-    key: String,
+    /// Text; as bytes it is not copied out of the row.
+    #[prost(bytes = "bytes", tag = "1")]
+    key: Bytes,
     #[prost(int64, tag = "2")]
     ts: i64,
     #[prost(uint64, tag = "3")]
@@ -50,7 +53,7 @@ enum EncodedValue {
 
 fn encode(newest: Newest) -> Vec<u8> {
     let samples = newest.into_iter().map(|(key, sample)| EncodedSample {
-        key: key.into(),
+        key: Bytes::from(String::from(key)),
         ts: sample.ts,
         seq: sample.seq,
         flags: sample.flags.0.into(),
@@ -64,19 +67,30 @@ fn encode(newest: Newest) -> Vec<u8> {
 }
 
 fn decode(bytes: &[u8]) -> Result<Newest, StoreError> {
+    let mut newest = Newest::new();
+    decode_each(bytes, |key, sample| {
+        newest.insert(key.into(), sample);
+    })?;
+    Ok(newest)
+}
+
+/// Hands over the samples of a row, one after the other.
+fn decode_each(bytes: &[u8], mut take: impl FnMut(&str, Stored)) -> Result<(), StoreError> {
     let damaged = |detail: String| StoreError::Damaged { table: "latest_samples", detail };
-    let encoded = Encoded::decode(bytes).map_err(|error| damaged(error.to_string()))?;
-    let samples = encoded.samples.into_iter().map(|sample| {
+    let encoded =
+        Encoded::decode(Bytes::copy_from_slice(bytes)).map_err(|error| damaged(error.to_string()))?;
+    for sample in encoded.samples {
+        let key = std::str::from_utf8(&sample.key).map_err(|error| damaged(error.to_string()))?;
         let value = match sample.value {
             Some(EncodedValue::Number(number)) => Value::Number(number),
             Some(EncodedValue::Bool(truth)) => Value::Bool(truth),
             Some(EncodedValue::Text(text)) => Value::Text(text.into()),
-            None => return Err(damaged(format!("{} has no value", sample.key))),
+            None => return Err(damaged(format!("{key} has no value"))),
         };
         let flags = Flags(u8::try_from(sample.flags).unwrap_or(0));
-        Ok((sample.key.into(), Stored { ts: sample.ts, seq: sample.seq, value, flags }))
-    });
-    samples.collect()
+        take(key, Stored { ts: sample.ts, seq: sample.seq, value, flags });
+    }
+    Ok(())
 }
 
 /// Keeps the newer of two samples of a key; whether that changed anything.
@@ -107,7 +121,7 @@ pub(crate) async fn list(
     tenant: &str,
     after: &str,
     limit: usize,
-) -> Result<Vec<(Box<str>, Newest)>, StoreError> {
+) -> Result<Vec<SqliteRow>, StoreError> {
     let rows = sqlx::query(
         "SELECT device, samples FROM latest_samples WHERE tenant = $1 AND device > $2 ORDER BY device LIMIT $3",
     )
@@ -116,9 +130,13 @@ pub(crate) async fn list(
     .bind(i64::try_from(limit).unwrap_or(i64::MAX))
     .fetch_all(db)
     .await?;
-    rows.iter()
-        .map(|row| Ok((row.try_get::<&str, _>("device")?.into(), decode(row.try_get("samples")?)?)))
-        .collect()
+    Ok(rows)
+}
+
+/// Takes a row of [`list`] apart: the samples go to `take`, the answer is the name of the device.
+pub(crate) fn read(row: &SqliteRow, take: impl FnMut(&str, Stored)) -> Result<&str, StoreError> {
+    decode_each(row.try_get(1)?, take)?;
+    Ok(row.try_get(0)?)
 }
 
 /// Brings the rows up to what a head holds.

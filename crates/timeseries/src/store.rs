@@ -1,8 +1,8 @@
 //! The store: shards with their heads and files, and the questions that can be asked.
 
 mod open;
+mod page;
 
-use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -24,8 +24,7 @@ use crate::range::{Reading, Series};
 use crate::sample::{RangeAnswer, RangeQuery, Sample, Stored};
 use crate::{Flush, StoreError};
 
-/// Most devices of one page of latest values.
-pub const MAX_LATEST_DEVICES: usize = 10_000;
+pub use page::{LatestPage, MAX_LATEST_DEVICES};
 
 /// Rows of the head up to which a question is answered without a worker thread.
 const INLINE_ROWS: usize = 4 * 1024;
@@ -91,9 +90,6 @@ pub struct StoreStats {
     /// Bytes of them, without their footers.
     pub file_bytes: u64,
 }
-
-/// Latest values of some devices, by name.
-pub type LatestPage = Vec<(DeviceId, Vec<(TelemetryKey, Sample)>)>;
 
 impl Store {
     /// Opens the store whose files are in `dir`, which is made if it is not there, and removes files that were never
@@ -202,28 +198,7 @@ impl Store {
         after: Option<&str>,
         limit: usize,
     ) -> Result<LatestPage, StoreError> {
-        let limit = limit.min(MAX_LATEST_DEVICES);
-        let after = after.unwrap_or("");
-        let mut devices: BTreeMap<Box<str>, Newest> = BTreeMap::new();
-        for shard in &self.0.shards {
-            devices.extend(shard.state.read().newest_of_all(tenant.as_str(), after, limit));
-        }
-        for (name, stored) in latest::list(self.0.db.read(), tenant.as_str(), after, limit).await? {
-            match devices.entry(name) {
-                Entry::Vacant(entry) => {
-                    entry.insert(stored);
-                }
-                Entry::Occupied(mut entry) => {
-                    for (key, sample) in stored {
-                        latest::merge(entry.get_mut(), &key, sample);
-                    }
-                }
-            }
-        }
-        let page = devices.into_iter().take(limit);
-        Ok(page
-            .filter_map(|(name, newest)| Some((DeviceId::parse(&name).ok()?, samples(newest).collect())))
-            .collect())
+        page::read(&self.0, tenant.as_str(), after.unwrap_or(""), limit.min(MAX_LATEST_DEVICES)).await
     }
 
     /// Whether answers are complete, as far as is known.
@@ -331,19 +306,6 @@ impl ShardState {
             }
         }
         newest
-    }
-
-    /// The first `limit` devices by name that come after `after`.
-    fn newest_of_all(&self, tenant: &str, after: &str, limit: usize) -> Vec<(Box<str>, Newest)> {
-        let mut names: Vec<&str> = Vec::new();
-        for head in self.heads() {
-            let Some(tenant) = head.tenant_named(tenant) else { continue };
-            names.extend(head.devices(tenant).map(|(name, _)| name).filter(|name| *name > after));
-        }
-        names.sort_unstable();
-        names.dedup();
-        names.truncate(limit);
-        names.into_iter().map(|name| (name.into(), self.newest(tenant, name))).collect()
     }
 }
 

@@ -60,9 +60,12 @@ impl Telemetry for Stub {
         request: tonic::Request<ListLatestRequest>,
     ) -> Result<Response<ListLatestResponse>, Status> {
         let ListLatestRequest { page_size, page_token } = request.into_inner();
-        let value = LatestValue { key: "temp".into(), sample: sample(value::Kind::Number(0.5), 0) };
-        let devices = vec![DeviceLatest { device: format!("{page_size}{page_token}"), values: vec![value] }];
-        Ok(Response::new(ListLatestResponse { devices, next_page_token: "next".into() }))
+        let kind = Some(keyed_sample::Kind::Number(0.5));
+        let sample = KeyedSample { key: 1, ts_us: 1_500_000, flags: 0, kind };
+        let devices =
+            vec![DeviceLatest { device: format!("{page_size}{page_token}"), samples: vec![sample] }];
+        let keys = vec!["other".into(), "temp".into()];
+        Ok(Response::new(ListLatestResponse { devices, next_page_token: "next".into(), keys }))
     }
 
     async fn list_events(

@@ -164,11 +164,10 @@ impl Run {
                 self.check_ranges(name, device, &expected).await;
             }
             let page = self.place.store.list_latest(&tenant(name), None, 2).await.unwrap();
-            let mut paged = page.clone();
-            if let Some((last, _)) = page.last() {
-                paged.extend(
-                    self.place.store.list_latest(&tenant(name), Some(last.as_str()), 2).await.unwrap(),
-                );
+            let mut paged = spelled(page);
+            if let Some(last) = paged.last().map(|(device, _)| device.to_string()) {
+                let rest = self.place.store.list_latest(&tenant(name), Some(&last), 2).await.unwrap();
+                paged.extend(spelled(rest));
             }
             assert_eq!(paged, listed.into_iter().collect::<Vec<_>>(), "list of {name}");
         }
@@ -207,6 +206,13 @@ impl Run {
             assert_eq!(shown, model, "{what} of {name} {device}");
         }
     }
+}
+
+/// A page with the names of keys at each sample.
+fn spelled(page: LatestPage) -> Vec<(DeviceId, Vec<(TelemetryKey, Sample)>)> {
+    assert!(page.keys.is_sorted());
+    let named = |(key, sample): (u32, Sample)| (page.keys[key as usize].clone(), sample);
+    page.devices.into_iter().map(|(id, values)| (id, values.into_iter().map(named).collect())).collect()
 }
 
 fn sample(ts: i64, value: &Value) -> Sample {

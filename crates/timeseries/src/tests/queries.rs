@@ -17,7 +17,11 @@ async fn tenants_with_equal_device_names_never_meet() {
             assert_eq!(numbers(&answer, "k"), [(1, number)], "{what}");
             let latest = place.store.latest(SHARD, &tenant(name), &id("d")).await.unwrap();
             assert_eq!(latest[&key("k")].value, Value::Number(number), "{what}");
-            assert_eq!(place.store.list_latest(&tenant(name), None, 9).await.unwrap().len(), 1, "{what}");
+            assert_eq!(
+                place.store.list_latest(&tenant(name), None, 9).await.unwrap().devices.len(),
+                1,
+                "{what}"
+            );
         }
         let stranger = place.store.range(SHARD, &tenant("v"), &id("d"), &all()).await.unwrap();
         assert!(stranger.series.is_empty());
@@ -205,4 +209,37 @@ async fn a_query_during_a_flush_sees_each_point_once() {
     flush.publish();
     assert_eq!(seen().await, [(0, 2.0)]);
     assert_eq!(place.store.head_points(SHARD), 1);
+}
+
+#[tokio::test]
+async fn pages_of_latest_values_go_through_all_shards_by_name() {
+    let place = Place::new().await;
+    let options = StoreOptions { shards: 3, ..StoreOptions::default() };
+    let store = Store::open(place.db.clone(), place.dir.path().join("points"), options).await.unwrap();
+    let push = |number: u16, key: &str| {
+        store.apply(number % 3, |head| {
+            let slot = head.device("t", &format!("d{number}"));
+            head.push(slot, key, Timestamp::from_micros(1), ValueRef::Bool(true), 1, Flags::NONE);
+        });
+    };
+    (0..8).for_each(|number| push(number, "z"));
+    let flush = store.freeze_and_write(1).await.unwrap().unwrap();
+    let mut tx = place.db.begin().await.unwrap();
+    flush.record(&mut tx).await.unwrap();
+    tx.commit().await.unwrap();
+    flush.publish();
+    (0..8).for_each(|number| push(number, "a"));
+    let mut names: Vec<String> = Vec::new();
+    loop {
+        let page = store.list_latest(&tenant("t"), names.last().map(String::as_str), 3).await.unwrap();
+        let keys = |values: &[(u32, Sample)]| {
+            values.iter().map(|(key, _)| page.keys[*key as usize].to_string()).collect::<Vec<_>>()
+        };
+        assert!(page.devices.iter().all(|(_, values)| keys(values) == ["a", "z"]), "{page:?}");
+        names.extend(page.devices.iter().map(|(id, _)| id.to_string()));
+        if page.devices.len() < 3 {
+            break;
+        }
+    }
+    assert_eq!(names, ["d0", "d1", "d2", "d3", "d4", "d5", "d6", "d7"]);
 }

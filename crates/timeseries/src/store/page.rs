@@ -1,0 +1,166 @@
+//! A page of latest values: of many devices at a time, so each name of a key is kept once, and no lock is held for long.
+
+use drover_model::{DeviceId, TelemetryKey};
+use hashbrown::HashMap;
+
+use super::{Inner, ShardSlot, ShardState};
+use crate::head::Head;
+use crate::sample::{Sample, Stored};
+use crate::{StoreError, latest};
+
+/// Most devices of one page of latest values.
+pub const MAX_LATEST_DEVICES: usize = 10_000;
+
+/// Devices that are read while a shard is locked, and rows that are decoded before other tasks have their turn.
+const STRIDE: usize = 256;
+
+/// Latest values of some devices, by name.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct LatestPage {
+    /// Names of the keys in ascending order.
+    pub keys: Vec<TelemetryKey>,
+    /// Of each device the newest samples, with the position of their key in `keys`, ascending.
+    pub devices: Vec<(DeviceId, Vec<(u32, Sample)>)>,
+}
+
+/// Samples of a device with the numbers of their keys, in no order, a key perhaps more than once.
+type Found = Vec<(u32, Stored)>;
+
+/// Numbers for names of keys.
+#[derive(Default)]
+struct Keys {
+    names: Vec<TelemetryKey>,
+    numbers: HashMap<TelemetryKey, u32>,
+}
+
+impl Keys {
+    /// None if it is not the name of a key.
+    fn number(&mut self, name: &str) -> Option<u32> {
+        if let Some(number) = self.numbers.get(name) {
+            return Some(*number);
+        }
+        let key = TelemetryKey::parse(name).ok()?;
+        let number = u32::try_from(self.names.len()).ok()?;
+        self.names.push(key.clone());
+        self.numbers.insert(key, number);
+        Some(number)
+    }
+
+    /// The names in order, and of each number its place among them.
+    fn sorted(mut self) -> (Vec<TelemetryKey>, Vec<u32>) {
+        self.names.sort_unstable();
+        let mut places = vec![0; self.names.len()];
+        for (place, name) in (0..).zip(&self.names) {
+            let number = self.numbers.get(name).copied().unwrap_or_default();
+            if let Some(slot) = places.get_mut(number as usize) {
+                *slot = place;
+            }
+        }
+        (self.names, places)
+    }
+}
+
+/// Reads the heads, then the database: a flush that is published in between is then seen twice rather than not at all.
+pub(super) async fn read(
+    inner: &Inner,
+    tenant: &str,
+    after: &str,
+    limit: usize,
+) -> Result<LatestPage, StoreError> {
+    let mut keys = Keys::default();
+    let mut heads = in_memory(inner, tenant, after, limit, &mut keys).await.into_iter().peekable();
+    let rows = latest::list(inner.db.read(), tenant, after, limit).await?;
+    let mut devices: Vec<(Box<str>, Found)> = Vec::with_capacity(heads.len().max(rows.len()));
+    for (count, row) in rows.into_iter().enumerate() {
+        let mut found = Found::new();
+        let name = latest::read(&row, |key, sample| {
+            found.extend(keys.number(key).map(|number| (number, sample)));
+        })?;
+        while let Some(earlier) = heads.next_if(|(head, _)| **head < *name) {
+            devices.push(earlier);
+        }
+        if let Some((_, newer)) = heads.next_if(|(head, _)| **head == *name) {
+            found.extend(newer);
+        }
+        devices.push((name.into(), found));
+        if (count + 1) % STRIDE == 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+    devices.extend(heads);
+    devices.truncate(limit);
+    let (keys, places) = keys.sorted();
+    let settled =
+        |(name, found): (Box<str>, Found)| Some((DeviceId::parse(&name).ok()?, settle(found, &places)));
+    Ok(LatestPage { keys, devices: devices.into_iter().filter_map(settled).collect() })
+}
+
+/// What the heads hold of the first `limit` devices after `after` that are in any of them, by name.
+async fn in_memory(
+    inner: &Inner,
+    tenant: &str,
+    after: &str,
+    limit: usize,
+    keys: &mut Keys,
+) -> Vec<(Box<str>, Found)> {
+    let mut names: Vec<(Box<str>, &ShardSlot)> = Vec::new();
+    for shard in &inner.shards {
+        let some = shard.state.read().names(tenant, after, limit);
+        names.extend(some.into_iter().map(|name| (name, shard)));
+    }
+    names.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+    names.truncate(limit);
+    let mut devices = Vec::with_capacity(names.len());
+    for names in names.chunks(STRIDE) {
+        for some in names.chunk_by(|(_, one), (_, other)| std::ptr::eq(*one, *other)) {
+            let Some((_, shard)) = some.first() else { continue };
+            let state = shard.state.read();
+            devices.extend(some.iter().map(|(name, _)| (name.clone(), state.found(tenant, name, keys))));
+        }
+        tokio::task::yield_now().await;
+    }
+    devices
+}
+
+impl ShardState {
+    /// The first `limit` devices by name that come after `after` and have points in memory.
+    fn names(&self, tenant: &str, after: &str, limit: usize) -> Vec<Box<str>> {
+        let mut names: Vec<&str> = Vec::new();
+        for head in self.heads() {
+            let Some(tenant) = head.tenant_named(tenant) else { continue };
+            let devices = head.devices(tenant).filter(|(name, _)| *name > after);
+            names.extend(devices.filter(|(_, device)| !device.rows.is_empty()).map(|(name, _)| name));
+        }
+        names.sort_unstable();
+        names.dedup();
+        names.truncate(limit);
+        names.into_iter().map(Into::into).collect()
+    }
+
+    fn found(&self, tenant: &str, device: &str, keys: &mut Keys) -> Found {
+        let mut found = Found::new();
+        for (head, device) in self.device(tenant, device) {
+            found.reserve_exact(device.series.len());
+            for row in Head::newest(device) {
+                found.extend(keys.number(head.key(row)).map(|number| (number, head.stored(row))));
+            }
+        }
+        found
+    }
+}
+
+/// The newest sample of each key, in the order of the keys.
+fn settle(mut found: Found, places: &[u32]) -> Vec<(u32, Sample)> {
+    for (key, _) in &mut found {
+        *key = places.get(*key as usize).copied().unwrap_or_default();
+    }
+    found.sort_by_key(|(key, sample)| (*key, sample.ts, sample.seq));
+    found.dedup_by(|later, kept| {
+        let same = later.0 == kept.0;
+        if same {
+            std::mem::swap(later, kept);
+        }
+        same
+    });
+    found.into_iter().map(|(key, sample)| (key, sample.into_sample())).collect()
+}
