@@ -207,6 +207,8 @@ async fn silence_beyond_one_and_a_half_keep_alives_ends_the_connection() {
         let mut packet = connect(version, "pump");
         packet.keep_alive_s = 10;
         device.connect(packet).await;
+        // After this the connection's thread keeps its time.
+        device.expect_nothing().await;
         tokio::time::pause();
         tokio::time::advance(Duration::from_secs(16)).await;
         tokio::time::resume();
