@@ -72,6 +72,14 @@ impl Ticket {
         matches!(self.frame.get(), Poll::Ready(Ok(())))
     }
 
+    /// Whether the record has reached the disk, or never will; without waiting.
+    ///
+    /// # Errors
+    /// As [`Self::poll_durable`].
+    pub fn outcome(&self) -> Poll<Result<(), LogError>> {
+        self.frame.get()
+    }
+
     /// Whether both tickets wait for the same frame: they resolve together, so that one needs no poll of its own.
     pub fn same_frame(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.frame, &other.frame)

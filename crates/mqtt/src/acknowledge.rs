@@ -9,6 +9,7 @@ use drover_backbone::Ticket;
 use drover_mqtt_codec::{Ack, AckProperties, Packet, ReasonCode, Version, encode_puback};
 
 use crate::error::End;
+use crate::loops;
 use crate::metrics::Metrics;
 use crate::outbound::Outbound;
 
@@ -34,6 +35,8 @@ struct Pending {
 pub(crate) struct Acknowledgements {
     pending: VecDeque<Pending>,
     bytes: usize,
+    /// The first will wake the task.
+    is_waiting: bool,
 }
 
 impl Acknowledgements {
@@ -58,17 +61,23 @@ impl Acknowledgements {
     /// Writes what has become durable, up to the first that has not; that one wakes the task. Says whether there was any.
     pub(crate) fn write(
         &mut self,
-        cx: &mut Context<'_>,
+        cx: &Context<'_>,
         outbound: &Outbound,
         metrics: &Metrics,
         output: &mut BytesMut,
     ) -> Result<bool, End> {
         let before = self.pending.len();
-        while let Some(front) = self.pending.front_mut() {
-            let (reason, text) = match &mut front.outcome {
+        while let Some(front) = self.pending.front() {
+            let (reason, text) = match &front.outcome {
                 Outcome::Done(reason, text) => (*reason, *text),
-                Outcome::Logged(ticket) => match ticket.poll_durable(cx) {
-                    Poll::Pending => break,
+                Outcome::Logged(ticket) => match ticket.outcome() {
+                    Poll::Pending => {
+                        if !self.is_waiting {
+                            self.is_waiting = true;
+                            loops::wait_for(ticket, cx.waker());
+                        }
+                        break;
+                    }
                     Poll::Ready(Ok(())) => (ReasonCode::Success, ""),
                     Poll::Ready(Err(_)) => {
                         return Err(End::refused(ReasonCode::ServerBusy, "the log could not keep a message"));
@@ -78,6 +87,7 @@ impl Acknowledgements {
             put(front.packet_id, reason, text, (outbound, output))?;
             self.bytes -= front.bytes;
             self.pending.pop_front();
+            self.is_waiting = false;
             metrics.acknowledged.inc();
         }
         if self.pending.is_empty() && self.pending.capacity() > KEPT_PENDING {

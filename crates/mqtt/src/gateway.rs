@@ -1,5 +1,6 @@
 //! What all connections of the gateway share, and its work in the background.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
@@ -13,6 +14,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::config::Config;
+use crate::loops::Loops;
 use crate::message::{Message, TICKS_PER_SECOND};
 use crate::metrics::Metrics;
 use crate::session::{Client, Ending, Session};
@@ -29,6 +31,7 @@ pub(crate) struct Gateway {
     pub(crate) clock: Clock,
     pub(crate) rng: Rng,
     pub(crate) tasks: Tasks,
+    pub(crate) loops: Loops,
     pub(crate) stop: Stop,
     /// One permit for each client.
     pub(crate) connections: Arc<Semaphore>,
@@ -55,6 +58,7 @@ impl Gateway {
             clock: env.clock.clone(),
             rng: env.rng.clone(),
             tasks: env.tasks.clone(),
+            loops: Loops::start()?,
             stop: env.stop.clone(),
             connections: Arc::new(Semaphore::new(usize::try_from(config.max_connections.get())?)),
             handshakes: Arc::new(Semaphore::new(usize::try_from(config.max_handshakes.get())?)),
@@ -64,6 +68,11 @@ impl Gateway {
             draining: AtomicBool::new(false),
             config,
         })
+    }
+
+    pub(crate) fn accept_failed(&self, error: &io::Error) {
+        self.metrics.accept_errors.inc();
+        tracing::warn!("a connection could not be accepted: {error}");
     }
 
     /// The gateway's coarse clock.

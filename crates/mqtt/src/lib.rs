@@ -1,8 +1,9 @@
 //! The MQTT gateway: MQTT 3.1.1 and 5 over TCP, TLS and WebSocket.
 //!
-//! A client's way: `listener` accepts it, `transport` and `websocket` make bytes of what it sends, `connect` answers its CONNECT,
-//! `connection` turns bytes into packets and packets into bytes. `publish` decides where a message goes: into the log, or through
-//! the `router` of the tenant's `space` to other clients' `session`s, which `outbound` sends. `subscribe` decides who may ask for what.
+//! A client's way: `listener` accepts it, one of the threads of `loops` serves it. `transport` and `websocket` make bytes of what it
+//! sends, `connect` answers its CONNECT, `connection` turns bytes into packets and packets into bytes. `publish` decides where a message
+//! goes: into the log, or through the `router` of the tenant's `space` to other clients' `session`s, which `outbound` sends. `subscribe`
+//! decides who may ask for what.
 
 mod acknowledge;
 mod config;
@@ -12,6 +13,7 @@ mod error;
 mod gateway;
 mod goodbye;
 mod listener;
+mod loops;
 mod message;
 mod metrics;
 mod outbound;
@@ -37,10 +39,10 @@ use crate::transport::Layer;
 /// Every setting with its default.
 pub const DEFAULTS: &str = include_str!("../default.toml");
 
-/// Wires the gateway. Starts nothing, binds nothing: the runtime does both.
+/// Wires the gateway and starts the threads of its connections, which have nothing to do until the runtime binds the listeners.
 ///
 /// # Errors
-/// A setting makes no sense, or the log can't be read.
+/// A setting makes no sense, the log can't be read, or a thread can't be started.
 pub async fn build(config: Config, env: &Env) -> anyhow::Result<Part> {
     config.validate()?;
     let max_message_bytes = usize::try_from(config.max_packet_bytes.get())?;

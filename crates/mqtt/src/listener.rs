@@ -7,8 +7,8 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::connection;
 use crate::gateway::Gateway;
+use crate::loops::Accepted;
 use crate::transport::Layer;
 
 /// Pause after a failed accept, for instance when the process has no file descriptors left.
@@ -37,13 +37,17 @@ pub(crate) async fn serve(gateway: Arc<Gateway>, layer: Layer, listener: TcpList
         match accepted {
             Ok((stream, peer)) => {
                 prepare(&stream);
-                let connection =
-                    connection::run(gateway.clone(), layer.clone(), (stream, peer.ip()), permits);
-                gateway.tasks.track(connection);
+                match stream.into_std() {
+                    Ok(stream) => {
+                        let (gateway, layer) = (gateway.clone(), layer.clone());
+                        let socket = (stream, peer.ip());
+                        gateway.clone().loops.serve(Accepted { gateway, layer, socket, permits }).await;
+                    }
+                    Err(error) => gateway.accept_failed(&error),
+                }
             }
             Err(error) => {
-                gateway.metrics.accept_errors.inc();
-                tracing::warn!("a connection could not be accepted: {error}");
+                gateway.accept_failed(&error);
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }

@@ -11,7 +11,7 @@ use crate::{ConfigError, Layers, LogSettings, StopSettings};
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ProcessSettings {
-    /// Threads that do the work; 0 means one per core.
+    /// Threads that do the work, and as many again that serve MQTT clients; 0 means one per core.
     pub worker_threads: usize,
 }
 
