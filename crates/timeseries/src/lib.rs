@@ -24,7 +24,7 @@ pub use flush::Flush;
 pub use head::{DeviceSlot, HeadWriter};
 pub use range::MAX_ANSWER_SAMPLES;
 pub use sample::{Aggregation, RangeAnswer, RangeQuery, Sample};
-pub use store::{LatestPage, MAX_LATEST_DEVICES, Store, StoreOptions, StoreStats};
+pub use store::{LatestPage, MAX_LATEST_DEVICES, NumberedSamples, Store, StoreOptions, StoreStats};
 
 #[cfg(test)]
 mod tests;

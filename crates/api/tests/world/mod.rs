@@ -3,6 +3,7 @@
 
 use drover_model::{ManualClock, Timestamp};
 use drover_runtime::Env;
+#[allow(unused_imports, reason = "each test uses a part of it")]
 pub use drover_testkit::{ADMINISTRATOR_TOKEN as TOKEN, tenant};
 
 /// 2026-11-24T19:00:00Z.

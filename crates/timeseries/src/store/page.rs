@@ -14,13 +14,16 @@ pub const MAX_LATEST_DEVICES: usize = 10_000;
 /// Devices that are read while a shard is locked, and rows that are decoded before other tasks have their turn.
 const STRIDE: usize = 256;
 
+/// The newest samples of a device, with the position of their key in [`LatestPage::keys`], ascending.
+pub type NumberedSamples = Vec<(u32, Sample)>;
+
 /// Latest values of some devices, by name.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct LatestPage {
     /// Names of the keys in ascending order.
     pub keys: Vec<TelemetryKey>,
-    /// Of each device the newest samples, with the position of their key in `keys`, ascending.
-    pub devices: Vec<(DeviceId, Vec<(u32, Sample)>)>,
+    /// The devices and what they measured last.
+    pub devices: Vec<(DeviceId, NumberedSamples)>,
 }
 
 /// Samples of a device with the numbers of their keys, in no order, a key perhaps more than once.

@@ -208,8 +208,10 @@ impl Run {
     }
 }
 
-/// A page with the names of keys at each sample.
-fn spelled(page: LatestPage) -> Vec<(DeviceId, Vec<(TelemetryKey, Sample)>)> {
+/// A device with the names of its keys at each sample.
+type Spelled = (DeviceId, Vec<(TelemetryKey, Sample)>);
+
+fn spelled(page: LatestPage) -> Vec<Spelled> {
     assert!(page.keys.is_sorted());
     let named = |(key, sample): (u32, Sample)| (page.keys[key as usize].clone(), sample);
     page.devices.into_iter().map(|(id, values)| (id, values.into_iter().map(named).collect())).collect()
