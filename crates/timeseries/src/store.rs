@@ -24,7 +24,7 @@ use crate::range::{Reading, Series};
 use crate::sample::{RangeAnswer, RangeQuery, Sample, Stored};
 use crate::{Flush, StoreError};
 
-pub use page::{LatestPage, MAX_LATEST_DEVICES};
+pub use page::{LatestPage, MAX_LATEST_DEVICES, NumberedSamples};
 
 /// Rows of the head up to which a question is answered without a worker thread.
 const INLINE_ROWS: usize = 4 * 1024;
