@@ -126,3 +126,47 @@ async fn the_writer_syncs_at_every_commit() {
     let synchronous: i64 = sqlx::query_scalar("PRAGMA synchronous").fetch_one(&mut *tx).await.unwrap();
     assert_eq!((mode.as_str(), synchronous), ("wal", 2));
 }
+
+/// A file system of 1 MiB; none when this process may not mount one.
+fn small_disk(folder: &Path) -> Option<impl Drop> {
+    struct Mounted(std::path::PathBuf);
+    impl Drop for Mounted {
+        fn drop(&mut self) {
+            let _ = std::process::Command::new("umount").arg("-l").arg(&self.0).status();
+        }
+    }
+    let mount = std::process::Command::new("mount").args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"]).arg(folder).output();
+    mount.is_ok_and(|mount| mount.status.success()).then(|| Mounted(folder.to_owned()))
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_writes_and_is_forgotten_when_space_returns() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(_disk) = small_disk(dir.path()) else {
+        eprintln!("ignored: mounting a small file system needs root");
+        return;
+    };
+    let db = fresh(&dir).await;
+    let filler = dir.path().join("filler");
+    let _ = std::fs::write(&filler, vec![1; 2 << 20]);
+    for round in 0..20 {
+        let mut tx = db.begin().await.unwrap();
+        let mut outcome = Ok(());
+        for word in 0..50 {
+            outcome = insert(&mut tx, &format!("{round}-{word}-{}", "x".repeat(2_000))).await;
+            if outcome.is_err() {
+                break;
+            }
+        }
+        let error = match outcome {
+            Ok(()) => tx.commit().await.unwrap_err(),
+            Err(error) => error,
+        };
+        assert_eq!(error.kind(), Kind::Exhausted, "{error}");
+    }
+    std::fs::remove_file(&filler).unwrap();
+    let mut tx = db.begin().await.unwrap();
+    insert(&mut tx, "word").await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(count(&db).await, 1);
+}

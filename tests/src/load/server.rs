@@ -24,8 +24,6 @@ pub struct Plan {
     pub data_dir: PathBuf,
     /// Settings, as environment variables.
     pub environment: Vec<(String, String)>,
-    /// A command in front, for instance `faketime -1h`.
-    pub wrapper: Vec<String>,
 }
 
 /// A running server.
@@ -39,7 +37,7 @@ pub struct Server {
 impl Plan {
     /// A server of this program on this data.
     pub fn new(program: &Path, data_dir: &Path) -> Self {
-        Self { program: program.into(), data_dir: data_dir.into(), environment: vec![], wrapper: vec![] }
+        Self { program: program.into(), data_dir: data_dir.into(), environment: vec![] }
     }
 
     /// Adds a setting.
@@ -56,15 +54,20 @@ impl Plan {
     pub fn spawn(&self) -> anyhow::Result<Child> {
         fs::create_dir_all(&self.data_dir)?;
         let log = File::options().create(true).append(true).open(self.data_dir.with_extension("log"))?;
-        let mut words = self.wrapper.iter().map(PathBuf::from).chain([self.program.clone()]);
-        let mut command = Command::new(words.next().expect("the program is there"));
-        command.args(words).arg("up").arg("--data-dir").arg(&self.data_dir).arg("--allow-anonymous");
+        let mut command = Command::new(&self.program);
+        command.arg("up").arg("--data-dir").arg(&self.data_dir).arg("--allow-anonymous");
         for name in ["mqtt", "mqtts", "ws", "api"] {
             command.arg(format!("--listen-{name}")).arg("127.0.0.1:0");
         }
         command.envs(self.environment.iter().cloned()).stdin(Stdio::null());
         command.stdout(log.try_clone()?).stderr(log);
         command.spawn().with_context(|| format!("starting {}", self.program.display()))
+    }
+
+    fn last_words(&self) -> String {
+        let log = fs::read_to_string(self.data_dir.with_extension("log")).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        lines.iter().skip(lines.len().saturating_sub(12)).copied().collect::<Vec<_>>().join("\n")
     }
 
     /// Starts the process and waits until it is ready.
@@ -78,7 +81,7 @@ impl Plan {
             Server { child: self.spawn()?, data_dir: self.data_dir.clone(), ready_after: Duration::ZERO };
         loop {
             if let Some(status) = server.child.try_wait()? {
-                bail!("drover ended with {status}; see {}", self.data_dir.with_extension("log").display());
+                bail!("drover ended with {status}; it said at last:\n{}", self.last_words());
             }
             if let Ok(rest) = server.rest()
                 && rest.is_healthy().await
@@ -87,10 +90,7 @@ impl Plan {
                 return Ok(server);
             }
             if began.elapsed() > READY_TIMEOUT {
-                bail!(
-                    "drover is not ready after a minute; see {}",
-                    self.data_dir.with_extension("log").display()
-                );
+                bail!("drover is not ready after a minute; it said at last:\n{}", self.last_words());
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
