@@ -31,6 +31,9 @@ const ROWS_AHEAD: usize = 512;
 /// The write-ahead log shrinks back to this size after a checkpoint.
 const WAL_BYTES: u32 = 16 << 20;
 
+/// Begins a transaction with the write lock taken.
+const BEGIN: &str = "BEGIN IMMEDIATE";
+
 /// The two pools.
 #[derive(Clone, Debug)]
 pub(crate) struct Pools {
@@ -86,7 +89,16 @@ impl Pools {
     }
 
     pub(crate) async fn begin(&self) -> Result<Transaction, DbError> {
-        Ok(Transaction(self.writer.begin_with("BEGIN IMMEDIATE").await?))
+        match self.writer.begin_with(BEGIN).await {
+            Ok(transaction) => Ok(Transaction(transaction)),
+            // A full disk makes SQLite roll back by itself (sqlite.org/lang_transaction.html, section 3), which the
+            // connection's own count of transactions does not follow: such a connection begins none again.
+            Err(sqlx::Error::InvalidSavePointStatement) => {
+                self.writer.acquire().await?.close().await?;
+                Ok(Transaction(self.writer.begin_with(BEGIN).await?))
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     pub(crate) async fn close(&self) {

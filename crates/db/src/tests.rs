@@ -135,7 +135,10 @@ fn small_disk(folder: &Path) -> Option<impl Drop> {
             let _ = std::process::Command::new("umount").arg("-l").arg(&self.0).status();
         }
     }
-    let mount = std::process::Command::new("mount").args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"]).arg(folder).output();
+    let mount = std::process::Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"])
+        .arg(folder)
+        .output();
     mount.is_ok_and(|mount| mount.status.success()).then(|| Mounted(folder.to_owned()))
 }
 
