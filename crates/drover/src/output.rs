@@ -138,11 +138,19 @@ pub fn field(item: &Value, pointer: &str) -> String {
     item.pointer(pointer).map(plain).unwrap_or_default()
 }
 
-/// A JSON value as a cell: strings without quotes.
+/// A JSON value as a cell: strings without quotes, and with control characters spelled out, since devices choose the text and a
+/// terminal would obey it.
 pub fn plain(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
-        Value::String(text) => text.clone(),
+        Value::String(text) => text.chars().fold(String::new(), |mut cell, letter| {
+            if letter.is_control() {
+                cell.extend(letter.escape_default())
+            } else {
+                cell.push(letter)
+            }
+            cell
+        }),
         Value::Object(pairs) => {
             let pairs = pairs.iter().map(|(key, value)| format!("{key}={}", plain(value)));
             pairs.collect::<Vec<_>>().join(" ")
@@ -156,6 +164,11 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_cell_never_commands_the_terminal() {
+        assert_eq!(plain(&json!("a\u{1b}[31m\nb ä")), "a\\u{1b}[31m\\nb ä");
+    }
 
     #[test]
     fn piped_columns_line_up_without_trailing_spaces() {

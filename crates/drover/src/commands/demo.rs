@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::Args;
 use drover_model::DeviceId;
+use drover_runtime::{Stop, signals};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
@@ -60,10 +61,12 @@ pub async fn run(args: DemoArgs, target: &Target) -> Outcome {
     let directory = target.data_dir.clone().unwrap_or_else(|| PathBuf::from(DEFAULT_DIRECTORY));
     let is_new = !directory.exists();
     let mut server = LocalServer::start(&directory, &args.up_arguments)?;
+    let stop = Stop::default();
+    signals::watch(stop.clone())?;
     let outcome = tokio::select! {
-        // Cancel-safe: all that is lost at Ctrl-C are connections of a demonstration that ends.
+        // Cancel-safe: all that is lost at a signal are connections of a demonstration that ends.
         outcome = story(&args, &directory, &mut server) => outcome,
-        _ = tokio::signal::ctrl_c() => Ok(()),
+        () = stop.drain() => Ok(()),
     };
     note("Stopping Drover …");
     let stopped = if outcome.is_ok() { server.stop().await } else { server.stop().await.or(Ok(())) };
