@@ -145,9 +145,9 @@ pub fn plain(value: &Value) -> String {
         Value::Null => String::new(),
         Value::String(text) => text.chars().fold(String::new(), |mut cell, letter| {
             if letter.is_control() {
-                cell.extend(letter.escape_default())
+                cell.extend(letter.escape_default());
             } else {
-                cell.push(letter)
+                cell.push(letter);
             }
             cell
         }),
