@@ -12,9 +12,10 @@ const FILES: [&str; 5] = [
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../proto");
+    // Relative to the package, where build scripts run: a path compiled in would go stale in a target folder that clones share.
+    let root = Path::new("../../proto");
     println!("cargo::rerun-if-changed={}", root.display());
-    let descriptors = protox::compile(FILES, [&root])?;
+    let descriptors = protox::compile(FILES, [root])?;
     tonic_prost_build::configure()
         .bytes(".drover.backbone.v1.Record.payload")
         .build_transport(false)
