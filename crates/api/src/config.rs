@@ -14,7 +14,7 @@ const MAX_BOUND: usize = 1_000_000;
 #[serde(deny_unknown_fields)]
 pub struct Config {
     pub max_connections: usize,
-    pub max_connections_per_address: usize,
+    pub max_connections_per_source: usize,
     pub max_requests: usize,
     pub max_live_streams: usize,
 }
@@ -24,7 +24,6 @@ impl Config {
     pub(crate) fn validate(&self) -> anyhow::Result<()> {
         let bounds = [
             ("max_connections", self.max_connections),
-            ("max_connections_per_address", self.max_connections_per_address),
             ("max_requests", self.max_requests),
             ("max_live_streams", self.max_live_streams),
         ];

@@ -1,7 +1,7 @@
-//! Serving the listener: bounded connections, in all and of one address; HTTP/1.1 and HTTP/2; an end to silence, and to everything
+//! Serving the listener: bounded connections, in all and of one source; HTTP/1.1 and HTTP/2; an end to silence, and to everything
 //! within a deadline once the server stops.
 
-mod addresses;
+mod sources;
 mod work;
 
 use std::net::IpAddr;
@@ -20,7 +20,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::Config;
-use addresses::{Addresses, Place};
+use sources::{Place, Sources};
 use work::{Counted, Silence, Work};
 
 /// Longest time from the accept of a connection until the head of its first request is there.
@@ -40,7 +40,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub struct Server {
     max_connections: usize,
     connections: Arc<Semaphore>,
-    addresses: Addresses,
+    sources: Sources,
     counters: Counters,
     tasks: Tasks,
     stop: Stop,
@@ -59,7 +59,7 @@ impl Counters {
         let own = Self::default();
         metrics.register("api", |registry| {
             registry.register("connections", "Connections that are open", own.open.clone());
-            let help = "Connections closed at once because their address has too many";
+            let help = "Connections closed at once because their source has too many";
             registry.register("connections_refused", help, own.refused.clone());
             let help = "Connections closed because no request came in time";
             registry.register("connections_silent", help, own.silent.clone());
@@ -86,7 +86,7 @@ impl Server {
         Self {
             max_connections: config.max_connections,
             connections: Arc::new(Semaphore::new(config.max_connections)),
-            addresses: Addresses::new(config.max_connections_per_address),
+            sources: Sources::new(config.max_connections_per_source),
             counters: Counters::register(&env.metrics),
             tasks: env.tasks.clone(),
             stop: env.stop.clone(),
@@ -129,7 +129,7 @@ impl Server {
     }
 
     fn place(&self, address: IpAddr) -> Option<Place> {
-        let place = self.addresses.enter(address);
+        let place = self.sources.enter(address);
         if place.is_none() {
             self.counters.refused.inc();
         }

@@ -56,7 +56,6 @@ impl Serialize for ValueRef<'_> {
 /// # Errors
 /// The serializer's.
 #[expect(clippy::cast_possible_truncation, reason = "checked to be whole and small enough")]
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's derive calls it so")]
 pub fn serialize_number<S: Serializer>(number: &f64, serializer: S) -> Result<S::Ok, S::Error> {
     if number.fract() == 0.0 && number.abs() < WHOLE_NUMBERS_END {
         serializer.serialize_i64(*number as i64)

@@ -386,7 +386,7 @@ impl Connection {
             gateway.metrics.paused.dec();
         }
         if held.is_some() {
-            gateway.ingress.refused(registration.session.client.tenant(), RefusedReason::LogBusy);
+            gateway.refused(registration.session.client.tenant(), RefusedReason::LogBusy);
         }
         tracing::debug!("a client left: {end}");
         gateway.metrics.ended(end.label());

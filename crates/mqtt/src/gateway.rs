@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use drover_backbone::Live;
-use drover_gateway::{Authenticator, AuthenticatorOptions, Change, Downlink, Ingress};
-use drover_model::{Clock, DeviceId};
+use drover_gateway::{Authenticator, AuthenticatorOptions, Change, Downlink, Ingress, RefusedReason};
+use drover_model::{Clock, DeviceId, Tenant};
 use drover_mqtt_codec::{QoS, ReasonCode};
 use drover_runtime::{Env, PartHealth, Rng, Status, Stop, Tasks};
 use tokio::sync::Semaphore;
@@ -73,6 +73,12 @@ impl Gateway {
     pub(crate) fn accept_failed(&self, error: &io::Error) {
         self.metrics.accept_errors.inc();
         tracing::warn!("a connection could not be accepted: {error}");
+    }
+
+    /// Counts a refused message, for the tenant's ledger and in the metrics, by the same name.
+    pub(crate) fn refused(&self, tenant: &Tenant, reason: RefusedReason) {
+        self.ingress.refused(tenant, reason);
+        self.metrics.refused(reason);
     }
 
     /// The gateway's coarse clock.

@@ -65,14 +65,13 @@ pub(crate) fn receive(
 /// What the gateway does not offer, and said so in CONNACK, ends the connection.
 fn check_offered(connection: &mut Connection, publish: &Publish) -> Result<(), End> {
     let tenant = connection.registration.session.client.tenant();
-    let ingress = &connection.gateway.ingress;
     if publish.qos == QoS::ExactlyOnce {
-        ingress.refused(tenant, RefusedReason::QosNotSupported);
+        connection.gateway.refused(tenant, RefusedReason::QosNotSupported);
         return Err(End::refused(ReasonCode::QosNotSupported, "QoS 2 is not offered"));
     }
     if publish.retain {
         if connection.version() == Version::V5 {
-            ingress.refused(tenant, RefusedReason::RetainNotSupported);
+            connection.gateway.refused(tenant, RefusedReason::RetainNotSupported);
             return Err(End::refused(ReasonCode::RetainNotSupported, "retained messages are not offered"));
         }
         // 3.1.1 has no way to refuse it: the message is delivered and not kept.
@@ -170,8 +169,7 @@ fn refuse(
     counted: RefusedReason,
 ) -> Result<(), End> {
     let session = connection.registration.session.clone();
-    connection.gateway.ingress.refused(session.client.tenant(), counted);
-    connection.gateway.metrics.refused(counted.as_str());
+    connection.gateway.refused(session.client.tenant(), counted);
     let silent = connection.version() == Version::V4 || publish.qos == QoS::AtMostOnce;
     if let Some(device) = session.client.device().filter(|_| silent) {
         let error = serde_json::json!({ "topic": topic, "reason": text }).to_string();
@@ -222,8 +220,7 @@ pub(crate) fn send_will(gateway: &Gateway, space: &Space, session: &Session, wil
             let content_type = properties.content_type.unwrap_or_default();
             let sender = (&identity.tenant, &identity.device);
             if gateway.ingress.accept(sender, channel, &content_type, &will.payload).is_err() {
-                gateway.ingress.refused(session.client.tenant(), RefusedReason::LogBusy);
-                gateway.metrics.refused(RefusedReason::LogBusy.as_str());
+                gateway.refused(session.client.tenant(), RefusedReason::LogBusy);
             }
         }
         (Some(Upward::Free), _) => {

@@ -28,7 +28,7 @@ pub(crate) fn subscribe(
     let reasons = packet.subscriptions.iter().map(|subscription| {
         let reason = grant(connection, subscription, id);
         if reason.is_error() {
-            connection.gateway.metrics.refused(reason.name());
+            connection.gateway.metrics.subscription_refused(reason);
         }
         // 3.1.1 knows one failure only (3.1.1, 3.9.3).
         let v4 = connection.version() == Version::V4;

@@ -18,9 +18,12 @@ use crate::error::Problem;
 /// Most pairs of one query.
 const MAX_PAIRS: usize = 256;
 
-/// The query parameters of every call of a document, by method and path; cheap to clone.
+/// Method and path.
+type Call = (Method, String);
+
+/// The query parameters of every call of a document; cheap to clone.
 #[derive(Clone)]
-pub struct Known(Arc<HashMap<(Method, String), Vec<String>>>);
+pub struct Known(Arc<HashMap<Call, Vec<String>>>);
 
 impl Known {
     pub fn of(document: &OpenApi) -> Self {

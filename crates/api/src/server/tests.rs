@@ -28,7 +28,7 @@ impl Running {
 }
 
 fn config(max_connections: usize) -> Config {
-    Config { max_connections, max_connections_per_address: 2, max_requests: 8, max_live_streams: 8 }
+    Config { max_connections, max_connections_per_source: 2, max_requests: 8, max_live_streams: 8 }
 }
 
 async fn start(max_connections: usize) -> Running {
@@ -168,7 +168,7 @@ async fn a_stream_that_is_open_is_not_silent() {
 }
 
 #[tokio::test]
-async fn an_address_with_too_many_connections_gets_no_further_one() {
+async fn a_source_with_too_many_connections_gets_no_further_one() {
     let running = start(8).await;
     let server = Server::new(&config(8), &running.world.env);
     let ours = std::net::IpAddr::from([192, 0, 2, 1]);

@@ -89,7 +89,7 @@ impl Telemetry for Stub {
     ) -> Result<Response<ListDeadLettersResponse>, Status> {
         let ListDeadLettersRequest { page_size, page_token } = request.into_inner();
         if page_token == "stuck" {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
         let dead_letters = vec![DeadLetter {
             device: "pump-7".into(),
@@ -143,7 +143,7 @@ impl Rest {
         world.env.peers.serve("stream", Routes::new(TelemetryServer::new(Stub)));
         let config = drover_api::Config {
             max_connections: 16,
-            max_connections_per_address: 16,
+            max_connections_per_source: 16,
             max_requests,
             max_live_streams,
         };
