@@ -1,6 +1,7 @@
 //! Serving the listener: bounded connections, in all and of one source; HTTP/1.1 and HTTP/2; an end to silence, and to everything
 //! within a deadline once the server stops.
 
+mod idle;
 mod sources;
 mod work;
 
@@ -20,6 +21,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::Config;
+use idle::Idle;
 use sources::{Place, Sources};
 use work::{Counted, Silence, Work};
 
@@ -33,6 +35,8 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 const MAX_HEAD_BYTES: usize = 64 << 10;
 /// Longest time for open requests to end once the server stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// While there is no place, an idle connection is ended so often.
+const END_INTERVAL: Duration = Duration::from_millis(50);
 /// Wait after a failed accept, most often for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -41,6 +45,7 @@ pub struct Server {
     max_connections: usize,
     connections: Arc<Semaphore>,
     sources: Sources,
+    idle: Idle,
     counters: Counters,
     tasks: Tasks,
     stop: Stop,
@@ -52,6 +57,7 @@ struct Counters {
     open: Gauge,
     refused: Counter,
     silent: Counter,
+    displaced: Counter,
 }
 
 impl Counters {
@@ -63,6 +69,8 @@ impl Counters {
             registry.register("connections_refused", help, own.refused.clone());
             let help = "Connections closed because no request came in time";
             registry.register("connections_silent", help, own.silent.clone());
+            let help = "Connections without a request closed because another needed the place";
+            registry.register("connections_displaced", help, own.displaced.clone());
         });
         own
     }
@@ -87,6 +95,7 @@ impl Server {
             max_connections: config.max_connections,
             connections: Arc::new(Semaphore::new(config.max_connections)),
             sources: Sources::new(config.max_connections_per_source),
+            idle: Idle::default(),
             counters: Counters::register(&env.metrics),
             tasks: env.tasks.clone(),
             stop: env.stop.clone(),
@@ -96,12 +105,13 @@ impl Server {
     /// Accepts until the drain begins, and returns when every connection is closed.
     pub async fn serve(self, listener: TcpListener, router: Router) -> anyhow::Result<()> {
         loop {
-            // Cancel-safe: an accept that is dropped leaves its connection in the listener's queue.
+            // Cancel-safe: what was accepted and waits for a place is closed, as everything is then.
             let (stream, permit) = tokio::select! {
                 () = self.stop.drain() => break,
                 accepted = self.accept(&listener) => accepted?,
             };
-            self.tasks.track(serve_connection(stream, router.clone(), self.stop.clone(), permit));
+            let idle = self.idle.clone();
+            self.tasks.track(serve_connection(stream, router.clone(), (self.stop.clone(), idle), permit));
         }
         drop(listener);
         let all = u32::try_from(self.max_connections)?;
@@ -109,13 +119,13 @@ impl Server {
         Ok(())
     }
 
-    /// The next connection that has a place.
+    /// The next connection, once it has a place.
     async fn accept(&self, listener: &TcpListener) -> anyhow::Result<(TcpStream, Permit)> {
-        let connection = self.connections.clone().acquire_owned().await?;
         loop {
             match listener.accept().await {
                 Ok((stream, peer)) => {
                     let Some(place) = self.place(peer.ip()) else { continue };
+                    let connection = self.connection().await?;
                     self.counters.open.inc();
                     let counters = self.counters.clone();
                     return Ok((stream, Permit { _connection: connection, _place: place, counters }));
@@ -124,6 +134,20 @@ impl Server {
                     tracing::warn!("the api listener could not accept: {error}");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
+            }
+        }
+    }
+
+    /// A place among all; when there is none, that of a connection without a request.
+    async fn connection(&self) -> anyhow::Result<OwnedSemaphorePermit> {
+        if let Ok(permit) = self.connections.clone().try_acquire_owned() {
+            return Ok(permit);
+        }
+        loop {
+            self.idle.end_longest();
+            let permit = self.connections.clone().acquire_owned();
+            if let Ok(permit) = tokio::time::timeout(END_INTERVAL, permit).await {
+                return Ok(permit?);
             }
         }
     }
@@ -137,9 +161,9 @@ impl Server {
     }
 }
 
-async fn serve_connection(stream: TcpStream, router: Router, stop: Stop, permit: Permit) {
+async fn serve_connection(stream: TcpStream, router: Router, (stop, idle): (Stop, Idle), permit: Permit) {
     prepare(&stream);
-    let work = Work::default();
+    let (work, _open) = Work::open(idle);
     let mut builder = Builder::new(TokioExecutor::new());
     builder.http1().max_buf_size(MAX_HEAD_BYTES);
     let service = TowerToHyperService::new(Counted::new(router, work.clone()));
@@ -156,6 +180,10 @@ async fn serve_connection(stream: TcpStream, router: Router, stop: Stop, permit:
         silence = work.silence(HEAD_TIMEOUT, IDLE_TIMEOUT) => match silence {
             Silence::FromTheStart => {
                 permit.counters.silent.inc();
+                return;
+            }
+            Silence::PlaceWanted => {
+                permit.counters.displaced.inc();
                 return;
             }
             Silence::AfterRequests => false,

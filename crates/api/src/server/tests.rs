@@ -6,6 +6,7 @@ mod world;
 use std::future::IntoFuture;
 use std::net::SocketAddr;
 
+use drover_testkit::eventually;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -45,6 +46,10 @@ async fn start(max_connections: usize) -> Running {
     Running { world, address, served }
 }
 
+fn live_head() -> String {
+    format!("GET /v1/live HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {}\r\n\r\n", world::TOKEN)
+}
+
 async fn ask(stream: &mut TcpStream, head: &str) -> String {
     stream.write_all(head.as_bytes()).await.unwrap();
     let mut answer = Vec::new();
@@ -64,8 +69,7 @@ async fn a_stop_closes_idle_connections_and_ends_streams() {
     let answer = ask(&mut idle, HEALTH).await;
     assert!(answer.starts_with(ANSWERED), "{answer}");
     let mut live = TcpStream::connect(running.address).await.unwrap();
-    let head = format!("GET /v1/live HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {}\r\n\r\n", world::TOKEN);
-    let answer = ask(&mut live, &head).await;
+    let answer = ask(&mut live, &live_head()).await;
     assert!(answer.contains("text/event-stream"), "{answer}");
 
     running.world.env.stop.begin_drain();
@@ -78,14 +82,39 @@ async fn a_stop_closes_idle_connections_and_ends_streams() {
 }
 
 #[tokio::test]
-async fn a_connection_too_many_waits_until_another_closes() {
+async fn a_connection_too_many_takes_the_place_of_the_one_that_is_idle_for_the_longest() {
+    let running = start(3).await;
+    let mut asked = TcpStream::connect(running.address).await.unwrap();
+    ask(&mut asked, HEALTH).await;
+    let mut silent = TcpStream::connect(running.address).await.unwrap();
+    let mut live = TcpStream::connect(running.address).await.unwrap();
+    ask(&mut live, &live_head()).await;
+    // Both are idle now, but the first one asks once more.
+    eventually("three connections are open", async || {
+        running.shows("drover_api_connections 3").then_some(())
+    })
+    .await;
+    ask(&mut asked, HEALTH).await;
+    let mut late = TcpStream::connect(running.address).await.unwrap();
+    ask(&mut late, HEALTH).await;
+    assert_eq!(rest(&mut silent).await, b"");
+    ask(&mut asked, HEALTH).await;
+    assert!(running.shows("drover_api_connections_displaced_total 1"));
+}
+
+#[tokio::test]
+async fn a_connection_too_many_waits_while_all_others_have_requests_in_work() {
     let running = start(1).await;
-    let mut first = TcpStream::connect(running.address).await.unwrap();
-    ask(&mut first, HEALTH).await;
-    let mut second = TcpStream::connect(running.address).await.unwrap();
-    drop(first);
-    let answer = ask(&mut second, HEALTH).await;
+    let mut live = TcpStream::connect(running.address).await.unwrap();
+    ask(&mut live, &live_head()).await;
+    let mut late = TcpStream::connect(running.address).await.unwrap();
+    let answer = ask(&mut late, HEALTH);
+    let mut answer = std::pin::pin!(answer);
+    assert!(tokio::time::timeout(END_INTERVAL * 2, answer.as_mut()).await.is_err());
+    drop(live);
+    let answer = answer.await;
     assert!(answer.starts_with(ANSWERED), "{answer}");
+    assert!(running.shows("drover_api_connections_displaced_total 0"));
 }
 
 /// Lets time pass for the server. While the clock stands it would jump whenever nobody has anything to do, also in the middle of a
@@ -105,18 +134,14 @@ async fn rest(stream: &mut TcpStream) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn a_connection_that_never_says_anything_is_closed_and_its_place_is_free_again() {
-    let running = start(2).await;
+async fn a_connection_that_never_says_anything_is_closed() {
+    let running = start(8).await;
     tokio::time::pause();
-    let mut silent = Vec::new();
-    for _ in 0..2 {
-        silent.push(TcpStream::connect(running.address).await.unwrap());
-    }
-    let mut late = TcpStream::connect(running.address).await.unwrap();
-    let answer = ask(&mut late, HEALTH).await;
-    assert!(answer.starts_with(ANSWERED), "{answer}");
-    for mut stream in silent {
-        assert_eq!(rest(&mut stream).await, b"");
+    // The preface of HTTP/2 is no request either.
+    for start in ["", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"] {
+        let mut silent = TcpStream::connect(running.address).await.unwrap();
+        silent.write_all(start.as_bytes()).await.unwrap();
+        rest(&mut silent).await;
     }
     assert!(running.shows("drover_api_connections_silent_total 2"));
 }
@@ -159,8 +184,7 @@ async fn a_connection_stays_between_requests_until_it_is_idle_for_too_long() {
 async fn a_stream_that_is_open_is_not_silent() {
     let running = start(8).await;
     let mut live = TcpStream::connect(running.address).await.unwrap();
-    let head = format!("GET /v1/live HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {}\r\n\r\n", world::TOKEN);
-    ask(&mut live, &head).await;
+    ask(&mut live, &live_head()).await;
     pass(IDLE_TIMEOUT * 10).await;
     tokio::time::pause();
     let mut byte = [0];

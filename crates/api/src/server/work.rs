@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -11,49 +12,88 @@ use axum::body::Body;
 use axum::response::Response;
 use http::Request;
 use http_body_util::BodyExt;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tower::Service;
 
+use super::idle::Idle;
+
 /// The requests of a connection; cheap to clone.
-#[derive(Clone, Default)]
-pub struct Work(watch::Sender<Requests>);
+#[derive(Clone)]
+pub struct Work {
+    requests: watch::Sender<Requests>,
+    idle: Idle,
+    /// Told when another connection needs the place.
+    end: Arc<Notify>,
+}
 
 #[derive(Clone, Copy, Default)]
 struct Requests {
     in_work: usize,
     /// Whether there ever was one.
     any: bool,
+    /// Number among the idle connections.
+    idle: Option<u64>,
+    closed: bool,
 }
 
 /// A request in work.
 struct InWork(Work);
 
-/// For too long no request was in work.
+/// An open connection.
+pub struct Open(Work);
+
+/// No request is in work, and the connection is to end.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Silence {
-    /// There never was one.
+    /// There never was one in time.
     FromTheStart,
-    /// There were some.
+    /// There were some, but none for too long.
     AfterRequests,
+    /// Another connection needs the place.
+    PlaceWanted,
 }
 
 impl Work {
+    /// The work of a new connection, until the second is dropped.
+    pub fn open(idle: Idle) -> (Self, Open) {
+        let end = Arc::new(Notify::new());
+        let first = Requests { idle: Some(idle.enter(&end)), ..Requests::default() };
+        let work = Self { requests: watch::Sender::new(first), idle, end };
+        (work.clone(), Open(work))
+    }
+
     fn begin(&self) -> InWork {
-        self.0.send_modify(|requests| *requests = Requests { in_work: requests.in_work + 1, any: true });
+        self.requests.send_modify(|requests| {
+            requests.in_work += 1;
+            requests.any = true;
+            self.leave_idle(requests);
+        });
         InWork(self.clone())
     }
 
-    /// Resolves when no first request came within `first`, or none for `later` after the one before.
+    fn leave_idle(&self, requests: &mut Requests) {
+        if let Some(number) = requests.idle.take() {
+            self.idle.leave(number);
+        }
+    }
+
+    /// Resolves when no first request came within `first`, or none for `later` after the one before, or when the place of an
+    /// idle connection is wanted.
     pub async fn silence(&self, first: Duration, later: Duration) -> Silence {
-        let mut changes = self.0.subscribe();
+        let mut changes = self.requests.subscribe();
         loop {
-            let Requests { in_work, any } = *changes.borrow_and_update();
-            let (wait, silence) =
-                if any { (later, Silence::AfterRequests) } else { (first, Silence::FromTheStart) };
+            let Requests { in_work, any, .. } = *changes.borrow_and_update();
             if in_work > 0 {
                 let _ = changes.changed().await;
-            } else if tokio::time::timeout(wait, changes.changed()).await.is_err() {
-                return silence;
+                continue;
+            }
+            let (wait, silence) =
+                if any { (later, Silence::AfterRequests) } else { (first, Silence::FromTheStart) };
+            // Cancel-safe: none of them holds anything.
+            tokio::select! {
+                _ = changes.changed() => {}
+                () = self.end.notified() => return Silence::PlaceWanted,
+                () = tokio::time::sleep(wait) => return silence,
             }
         }
     }
@@ -61,7 +101,23 @@ impl Work {
 
 impl Drop for InWork {
     fn drop(&mut self) {
-        self.0.0.send_modify(|requests| requests.in_work -= 1);
+        let work = &self.0;
+        work.requests.send_modify(|requests| {
+            requests.in_work -= 1;
+            if requests.in_work == 0 && !requests.closed {
+                requests.idle = Some(work.idle.enter(&work.end));
+            }
+        });
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let work = &self.0;
+        work.requests.send_modify(|requests| {
+            requests.closed = true;
+            work.leave_idle(requests);
+        });
     }
 }
 
