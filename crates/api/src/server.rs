@@ -2,7 +2,6 @@
 //! within a deadline once the server stops.
 
 mod idle;
-mod sources;
 mod work;
 
 use std::net::IpAddr;
@@ -10,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use drover_gateway::{Place, Places, network_of};
 use drover_runtime::{Env, Metrics, Stop, Tasks};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
@@ -22,7 +22,6 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::Config;
 use idle::Idle;
-use sources::{Place, Sources};
 use work::{Counted, Silence, Work};
 
 /// Longest time from the accept of a connection until the head of its first request is there.
@@ -44,7 +43,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub struct Server {
     max_connections: usize,
     connections: Arc<Semaphore>,
-    sources: Sources,
+    sources: Arc<Places<IpAddr>>,
     idle: Idle,
     counters: Counters,
     tasks: Tasks,
@@ -76,10 +75,14 @@ impl Counters {
     }
 }
 
+/// The source of a connection has too many.
+#[derive(Debug)]
+struct Refused;
+
 /// A connection's share of every bound.
 struct Permit {
     _connection: OwnedSemaphorePermit,
-    _place: Place,
+    _place: Option<Place<IpAddr>>,
     counters: Counters,
 }
 
@@ -94,7 +97,7 @@ impl Server {
         Self {
             max_connections: config.max_connections,
             connections: Arc::new(Semaphore::new(config.max_connections)),
-            sources: Sources::new(config.max_connections_per_source),
+            sources: Places::new(config.max_connections_per_source),
             idle: Idle::default(),
             counters: Counters::register(&env.metrics),
             tasks: env.tasks.clone(),
@@ -124,7 +127,7 @@ impl Server {
         loop {
             match listener.accept().await {
                 Ok((stream, peer)) => {
-                    let Some(place) = self.place(peer.ip()) else { continue };
+                    let Ok(place) = self.place(peer.ip()) else { continue };
                     let connection = self.connection().await?;
                     self.counters.open.inc();
                     let counters = self.counters.clone();
@@ -152,12 +155,16 @@ impl Server {
         }
     }
 
-    fn place(&self, address: IpAddr) -> Option<Place> {
-        let place = self.sources.enter(address);
+    /// A place among those of its source. A connection from this machine needs none: a reverse proxy makes all of them from there.
+    fn place(&self, address: IpAddr) -> Result<Option<Place<IpAddr>>, Refused> {
+        if address.to_canonical().is_loopback() {
+            return Ok(None);
+        }
+        let place = self.sources.take(&network_of(address));
         if place.is_none() {
             self.counters.refused.inc();
         }
-        place
+        place.map(Some).ok_or(Refused)
     }
 }
 

@@ -197,7 +197,7 @@ async fn a_source_with_too_many_connections_gets_no_further_one() {
     let server = Server::new(&config(8), &running.world.env);
     let ours = std::net::IpAddr::from([192, 0, 2, 1]);
     let _places = [server.place(ours).unwrap(), server.place(ours).unwrap()];
-    assert!(server.place(ours).is_none());
+    assert!(server.place(ours).is_err());
     assert!(running.shows("drover_api_connections_refused_total 1"));
     // This machine's own are not counted: there may be a proxy.
     let mut many = Vec::new();

@@ -4,10 +4,10 @@ use std::num::{NonZeroU16, NonZeroU32};
 
 use bytes::Bytes;
 use drover_backbone::{Offset, Shard, Stream};
-use drover_mqtt_codec::{Packet, PublishProperties, QoS, ReasonCode, Version};
+use drover_mqtt_codec::{Ack, Packet, PublishProperties, QoS, ReasonCode, Version};
 use drover_proto::backbone::v1::Channel;
 
-use crate::server::{NEVER_DURABLE, Server, allow_anonymous, publish, with_properties};
+use crate::server::{NEVER_DURABLE, Server, allow_anonymous, id, publish, with_properties};
 
 #[tokio::test]
 async fn telemetry_and_events_reach_the_log_as_they_came() {
@@ -88,20 +88,15 @@ async fn refused_messages_are_counted_by_the_names_of_the_ledger() {
     device.publish(publish("dev/fan/x", Some(1), b"")).await;
     assert_eq!(device.expect_puback(1).await, ReasonCode::NotAuthorized);
     assert_eq!(device.subscribe("dev/fan/#", QoS::AtMostOnce).await, ReasonCode::NotAuthorized);
-    let mut message = publish("v1/telemetry", Some(2), b"{}");
-    message.qos = QoS::ExactlyOnce;
-    device.publish(message).await;
-    device.expect_end(ReasonCode::QosNotSupported).await;
     let metrics = server.env.metrics.encode();
     let refused: Vec<_> = metrics.lines().filter(|line| line.contains("refused_total{")).collect();
     for expected in [
         "drover_mqtt_refused_total{reason=\"not_allowed\"} 1",
-        "drover_mqtt_refused_total{reason=\"qos_not_supported\"} 1",
         "drover_mqtt_subscriptions_refused_total{reason=\"not authorized\"} 1",
     ] {
         assert!(refused.contains(&expected), "{refused:#?}");
     }
-    assert_eq!(refused.len(), 3, "{refused:#?}");
+    assert_eq!(refused.len(), 2, "{refused:#?}");
 }
 
 #[tokio::test]
@@ -121,24 +116,25 @@ async fn mqtt_3_1_1_is_told_of_refusals_on_its_errors_topic() {
 }
 
 #[tokio::test]
-async fn qos_2_and_retained_messages_are_refused() {
+async fn telemetry_at_qos_2_is_taken_once_however_often_it_is_sent() {
     let server = Server::start(|_| {}).await;
     for version in [Version::V4, Version::V5] {
+        let before = server.env.log.appended("default");
         let mut device = server.device(version, "pump").await;
         let mut message = publish("v1/telemetry", Some(1), b"{}");
         message.qos = QoS::ExactlyOnce;
-        device.publish(message).await;
-        device.expect_end(ReasonCode::QosNotSupported).await;
+        for dup in [false, true] {
+            message.dup = dup;
+            device.publish(message.clone()).await;
+            assert_eq!(device.next().await, Some(Packet::PubRec(Ack::success(id(1)))));
+        }
+        for reason in [ReasonCode::Success, ReasonCode::PacketIdentifierNotFound] {
+            device.send(&Packet::PubRel(Ack::success(id(1)))).await;
+            let Some(Packet::PubComp(ack)) = device.next().await else { panic!("PUBCOMP") };
+            assert_eq!(ack.reason, if version == Version::V4 { ReasonCode::Success } else { reason });
+        }
+        assert_eq!(server.env.log.appended("default"), before + 1);
     }
-    let mut message = publish("v1/telemetry", Some(1), b"{}");
-    message.retain = true;
-    let mut device = server.device(Version::V5, "pump").await;
-    device.publish(message.clone()).await;
-    device.expect_end(ReasonCode::RetainNotSupported).await;
-    // 3.1.1 can't be told: the message is taken and not retained.
-    let mut device = server.device(Version::V4, "pump").await;
-    device.publish(message).await;
-    assert_eq!(device.expect_puback(1).await, ReasonCode::Success);
 }
 
 #[tokio::test]
