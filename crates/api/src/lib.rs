@@ -23,14 +23,17 @@ mod openapi;
 mod page;
 mod router;
 mod server;
+mod sessions;
 mod telemetry;
 mod tenants;
+mod topics;
 
 use std::sync::Arc;
 
 use drover_backbone::Live;
 use drover_model::Clock;
 use drover_proto::devices::v1::devices_client::DevicesClient;
+use drover_proto::mqtt::v1::sessions_client::SessionsClient;
 use drover_proto::provisioning::v1::credentials_client::CredentialsClient;
 use drover_proto::provisioning::v1::tenants_client::TenantsClient;
 use drover_proto::stream::v1::telemetry_client::TelemetryClient;
@@ -50,6 +53,7 @@ pub(crate) struct Api {
     credentials: CredentialsClient<Link>,
     devices: DevicesClient<Link>,
     telemetry: TelemetryClient<Link>,
+    sessions: SessionsClient<Link>,
     live: Live,
     clock: Clock,
     health: Health,
@@ -83,6 +87,7 @@ pub fn router(config: &Config, env: &Env) -> axum::Router {
         credentials: CredentialsClient::new(peers.link("provisioning")),
         devices: DevicesClient::new(peers.link("devices")),
         telemetry: TelemetryClient::new(peers.link("stream")).max_decoding_message_size(MAX_ANSWER_BYTES),
+        sessions: SessionsClient::new(peers.link("mqtt")),
         live: env.live.clone(),
         clock: env.clock.clone(),
         health: env.health.clone(),

@@ -6,8 +6,8 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::client::Target;
 use crate::commands::{
-    completions, configuration, credential, deadletters, demo, device, health, ledger, tail, telemetry,
-    tenant,
+    completions, configuration, credential, deadletters, demo, device, health, ledger, session, tail,
+    telemetry, tenant, topic,
 };
 use crate::failure::{Failure, Outcome};
 use crate::output::{Format, Output, note};
@@ -58,6 +58,12 @@ enum Command {
     /// Tenants: separate customers of one installation
     #[command(subcommand)]
     Tenant(tenant::TenantCommand),
+    /// Sessions: MQTT clients as the server knows them, connected or not
+    #[command(subcommand)]
+    Session(session::SessionCommand),
+    /// Topics: what MQTT clients publish for one another
+    #[command(subcommand)]
+    Topic(topic::TopicCommand),
     /// What a device measured
     Telemetry(telemetry::TelemetryArgs),
     /// Messages as they arrive
@@ -104,6 +110,8 @@ async fn remote(command: Command, target: &Target, output: Output) -> Outcome {
         Command::Device(command) => device::run(command, target, output).await,
         Command::Credential(command) => credential::run(command, target, output).await,
         Command::Tenant(command) => tenant::run(command, target, output).await,
+        Command::Session(command) => session::run(command, target, output).await,
+        Command::Topic(command) => topic::run(command, target, output).await,
         Command::Telemetry(args) => telemetry::run(args, target, output).await,
         Command::Tail(args) => tail::run(args, target, output).await,
         Command::Ledger => ledger::run(target, output).await,

@@ -14,3 +14,4 @@ mod period;
 mod recording;
 mod server_sent_events;
 pub mod up;
+mod watch;

@@ -32,6 +32,7 @@ mod retained;
 mod route;
 mod router;
 mod seat;
+mod service;
 mod session;
 mod space;
 mod store;
@@ -44,6 +45,7 @@ mod will;
 
 use std::sync::Arc;
 
+use drover_proto::mqtt::v1::sessions_server::SessionsServer;
 use drover_runtime::{Env, Part};
 use tokio_rustls::TlsAcceptor;
 
@@ -69,6 +71,7 @@ pub async fn build(config: Config, env: &Env) -> anyhow::Result<Part> {
         move |listener| listener::serve(gateway, layer, listener)
     };
     Ok(Part::new("mqtt")
+        .grpc(SessionsServer::new(service::Sessions(gateway.clone())))
         .listen("mqtt", serve(Layer::Tcp))
         .listen("mqtts", serve(Layer::Tls(tls(env))))
         .listen("ws", serve(Layer::WebSocket(max_message_bytes)))
