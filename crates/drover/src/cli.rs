@@ -80,7 +80,7 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let outcome = match cli.command {
         Command::Up(args) => return up::up(args),
-        Command::Config(command) => configuration::run(command, &cli.target),
+        Command::Config(command) => configuration::run(command, &cli.target, Output::new(cli.output)),
         Command::Completions(args) => completions::run(&args, &mut Cli::command()),
         command => in_runtime(remote(command, &cli.target, Output::new(cli.output))),
     };

@@ -13,4 +13,5 @@ mod output;
 mod period;
 mod recording;
 mod server_sent_events;
+mod setting_args;
 pub mod up;

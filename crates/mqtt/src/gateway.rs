@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
+use anyhow::Context;
 use drover_backbone::Live;
 use drover_gateway::{Authenticator, AuthenticatorOptions, Change, Downlink, Ingress};
 use drover_model::{Clock, DeviceId};
@@ -50,7 +51,7 @@ impl Gateway {
             ttl: Duration::from_secs(config.credentials_ttl_s.into()),
         };
         Ok(Self {
-            deny_code: config.anonymous.code()?,
+            deny_code: config.anonymous.code().context("mqtt.anonymous.deny_code")?,
             ingress: Ingress::open(&env.log, env.producer.clone(), env.clock.clone())?,
             authenticator: Authenticator::new(env.peers.link("provisioning"), env.clock.clone(), options),
             spaces: Spaces::default(),

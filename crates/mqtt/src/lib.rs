@@ -31,7 +31,7 @@ use std::sync::Arc;
 use drover_runtime::{Env, Part};
 use tokio_rustls::TlsAcceptor;
 
-pub use config::{Anonymous, Config, InvalidConfig};
+pub use config::{Anonymous, Config};
 
 use crate::gateway::Gateway;
 use crate::transport::Layer;
@@ -42,9 +42,8 @@ pub const DEFAULTS: &str = include_str!("../default.toml");
 /// Wires the gateway and starts the threads of its connections, which have nothing to do until the runtime binds the listeners.
 ///
 /// # Errors
-/// A setting makes no sense, the log can't be read, or a thread can't be started.
+/// The log can't be read, or a thread can't be started.
 pub async fn build(config: Config, env: &Env) -> anyhow::Result<Part> {
-    config.validate()?;
     let max_message_bytes = usize::try_from(config.max_packet_bytes.get())?;
     let gateway = Arc::new(Gateway::new(config, env)?);
     let report = gateway.clone();

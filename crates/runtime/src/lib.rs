@@ -21,7 +21,7 @@ mod stop;
 mod tasks;
 
 pub use clock::SystemClock;
-pub use config::{ConfigError, Layers, Sources};
+pub use config::{ConfigError, Layers, Section, Sources};
 pub use data_dir::{DataDir, DataDirError, FORMAT_VERSION};
 pub use env::Env;
 pub use foundation::LogSettings;

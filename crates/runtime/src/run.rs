@@ -17,7 +17,10 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use crate::{DataDir, Env, Part, Rng, Settings, Stop, SystemClock, Tasks, foundation, limits, listeners};
+use crate::config::Range;
+use crate::{
+    DataDir, Env, Part, Rng, Section, Settings, Stop, SystemClock, Tasks, foundation, limits, listeners,
+};
 
 /// What a process is started from.
 pub struct Program {
@@ -46,6 +49,10 @@ pub struct StopSettings {
     pub drain_timeout_s: u64,
     /// Longest wait for tasks.
     pub finish_timeout_s: u64,
+}
+
+impl Section for StopSettings {
+    const RANGES: &'static [Range] = &[("drain_timeout_s", 0, 3_600), ("finish_timeout_s", 1, 3_600)];
 }
 
 /// What is said once everything serves.

@@ -14,7 +14,7 @@ use drover_mqtt_codec::{
 };
 use drover_proto::provisioning::v1 as proto;
 use drover_proto::provisioning::v1::credentials_server::{Credentials, CredentialsServer};
-use drover_runtime::{Env, Layers, Part, Program, Settings, Sources, Stop};
+use drover_runtime::{Env, Layers, LogSettings, Part, Program, Settings, Sources, Stop};
 use drover_trust::TokenHash;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -81,15 +81,17 @@ pub struct Server {
 }
 
 /// The log keeps records open for this long, so that they become durable only when a test flushes them.
-pub const NEVER_DURABLE: (&str, &str) = ("DROVER_LOG__LINGER_US", "1_000_000_000");
+pub fn never_durable(log: &mut LogSettings) {
+    log.linger_us = 1_000_000_000;
+}
 
 impl Server {
     pub async fn start(change: impl FnOnce(&mut Config)) -> Self {
-        Self::start_with(&[], change).await
+        Self::start_with(|_| {}, change).await
     }
 
     #[expect(clippy::disallowed_methods, reason = "the test's own task")]
-    pub async fn start_with(more: &[(&str, &str)], change: impl FnOnce(&mut Config)) -> Self {
+    pub async fn start_with(log: impl FnOnce(&mut LogSettings), change: impl FnOnce(&mut Config)) -> Self {
         let mut config: Config = toml::from_str(drover_mqtt::DEFAULTS).unwrap();
         change(&mut config);
         let folder = tempfile::tempdir().unwrap();
@@ -98,9 +100,10 @@ impl Server {
         let mut variables: Vec<(String, String)> =
             listeners.iter().map(|(name, at)| (format!("DROVER_LISTEN__{name}"), (*at).to_owned())).collect();
         variables.push(("DROVER_LOG__SEGMENT_BYTES".into(), "4_194_304".into()));
-        variables.extend(more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         let layers = Layers::load(Sources { variables, ..Sources::default() }).unwrap();
-        let program = Program::new(Settings::read(&layers).unwrap(), folder.path().join("data"));
+        let mut settings = Settings::read(&layers).unwrap();
+        log(&mut settings.log);
+        let program = Program::new(settings, folder.path().join("data"));
         let provisioning =
             Provisioning(Arc::new(Mutex::new(vec!["pump@default", "fan@default", "pump@acme"])));
         let stop = Stop::default();
