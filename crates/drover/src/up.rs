@@ -6,11 +6,11 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Args;
-use drover_runtime::{Env, Part, Program, Stop, logs, signals};
+use drover_runtime::{Env, Part, Program, Stop, limits, logs, signals};
 
-use crate::banner;
 use crate::config::Configs;
 use crate::setting_args::SettingArgs;
+use crate::{banner, open_files};
 
 /// Arguments of `drover up`.
 #[derive(Args, Debug)]
@@ -35,9 +35,12 @@ pub fn up(args: UpArgs) -> ExitCode {
 }
 
 fn start(args: UpArgs) -> anyhow::Result<()> {
-    let configs = Configs::read(&args.settings.layers(&args.data_dir)?)?;
+    let mut configs = Configs::read(&args.settings.layers(&args.data_dir)?)?;
     logs::start(&configs.runtime.logging)?;
     for warning in args.settings.warnings() {
+        tracing::warn!("{warning}");
+    }
+    if let Some(warning) = open_files::fit(&mut configs, limits::raise_open_files())? {
         tracing::warn!("{warning}");
     }
     let mut builder = tokio::runtime::Builder::new_multi_thread();

@@ -8,7 +8,7 @@ mod data_dir;
 mod env;
 mod foundation;
 mod health;
-mod limits;
+pub mod limits;
 pub mod listeners;
 pub mod logs;
 mod metrics;

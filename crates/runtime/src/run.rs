@@ -18,9 +18,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use crate::config::Range;
-use crate::{
-    DataDir, Env, Part, Rng, Section, Settings, Stop, SystemClock, Tasks, foundation, limits, listeners,
-};
+use crate::{DataDir, Env, Part, Rng, Section, Settings, Stop, SystemClock, Tasks, foundation, listeners};
 
 /// What a process is started from.
 pub struct Program {
@@ -78,7 +76,6 @@ where
     F: Future<Output = anyhow::Result<Vec<Part>>>,
 {
     let (tasks, failure) = Tasks::new(stop.clone());
-    limits::raise_open_files();
 
     let data_dir = Arc::new(DataDir::open(&program.data_dir)?);
     let bound = listeners::bind(&program.settings.listen).await?;

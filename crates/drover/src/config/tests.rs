@@ -47,16 +47,20 @@ fn numbers(prefix: &str, table: &Table) -> Vec<String> {
     keys.collect()
 }
 
-/// The line above each key of a file of defaults, by dotted key.
+/// The comment above each key of a file of defaults, by dotted key.
 fn comments(prefix: &str, text: &str) -> Vec<(String, String)> {
-    let (mut header, mut above, mut found) = (prefix.to_owned(), "", Vec::new());
+    let (mut header, mut above, mut found) = (prefix.to_owned(), String::new(), Vec::new());
     for line in text.lines() {
+        if line.starts_with('#') {
+            above.push_str(line);
+            continue;
+        }
         if let Some(name) = line.strip_prefix('[') {
             header = format!("{prefix}{}.", name.trim_end_matches(']'));
-        } else if let Some((key, _)) = line.split_once(" = ").filter(|_| !line.starts_with('#')) {
+        } else if let Some((key, _)) = line.split_once(" = ") {
             found.push((format!("{header}{key}"), above.replace('_', "")));
         }
-        above = line;
+        above.clear();
     }
     found
 }
