@@ -140,6 +140,8 @@ mod tests {
         assert!(!parses("drover telemetry pump --from yesterday"));
         assert!(!parses("drover telemetry pump --agg median"));
         assert!(!parses("drover device create pump --label site"));
+        assert!(!parses("drover device create pump --profile a/b"));
+        assert!(parses("drover device create pump --profile pumps"));
         assert!(!parses("drover device update pump"));
         assert!(parses("drover device update pump --remove-label site"));
     }
