@@ -3,11 +3,12 @@
 use std::error::Error;
 use std::path::Path;
 
-const FILES: [&str; 5] = [
+const FILES: [&str; 6] = [
     "drover/backbone/v1/record.proto",
     "drover/devices/v1/devices.proto",
     "drover/provisioning/v1/credentials.proto",
     "drover/provisioning/v1/tenants.proto",
+    "drover/sessions/v1/journal.proto",
     "drover/stream/v1/telemetry.proto",
 ];
 
@@ -18,6 +19,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let descriptors = protox::compile(FILES, [root])?;
     tonic_prost_build::configure()
         .bytes(".drover.backbone.v1.Record.payload")
+        .bytes(".drover.sessions.v1.Message")
         .build_transport(false)
         .compile_fds(descriptors)?;
     Ok(())

@@ -63,6 +63,8 @@ async fn send(producer: &Producer, device: &str) {
         payload: &[b'x'; 90],
         received_us: 1_700_000_000_000_000,
         topic: "",
+        session: 0,
+        packet_id: 0,
     };
     match producer.append(Stream::Telemetry, &record) {
         Ok(mut ticket) => ticket.durable().await.expect("the log is open"),

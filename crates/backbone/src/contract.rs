@@ -21,6 +21,8 @@ pub(crate) fn record<'a>(device: &'a str, payload: &'a [u8]) -> RecordRef<'a> {
         payload,
         received_us: 1,
         topic: "",
+        session: 0,
+        packet_id: 0,
     }
 }
 

@@ -223,6 +223,8 @@ pub(crate) mod tests {
                 payload: payload.as_bytes(),
                 received_us: 1,
                 topic: "",
+                session: 0,
+                packet_id: 0,
             };
             put_record(&record, record.encoded_len(), &mut bytes);
         }

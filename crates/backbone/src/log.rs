@@ -108,6 +108,7 @@ pub(crate) trait LogBackend: Send + Sync {
     fn reader(&self, stream: Stream, shard: Shard, from: Offset) -> Result<Box<dyn ReadLog>, LogError>;
     fn end(&self, stream: Stream, shard: Shard) -> Offset;
     fn truncate(&self, stream: Stream, shard: Shard, below: Offset);
+    fn hold(&self, stream: Stream, shard: Shard, from: Offset);
     fn appended(&self, tenant: &str) -> u64;
     fn is_full(&self) -> bool;
     fn health(&self) -> LogHealth;
@@ -164,6 +165,12 @@ impl Log {
     /// Allows everything below an offset to go away. It does so later, and in whole files.
     pub fn truncate(&self, stream: Stream, shard: Shard, below: Offset) {
         self.0.truncate(stream, shard, below);
+    }
+
+    /// Keeps everything from an offset on, whatever [`Self::truncate`] allows, until another offset is held; for the one reader beside
+    /// the owner of a stream.
+    pub fn hold(&self, stream: Stream, shard: Shard, from: Offset) {
+        self.0.hold(stream, shard, from);
     }
 
     /// Telemetry and event records of a tenant that became durable since the log was opened. Counted before any ticket resolves and

@@ -15,6 +15,31 @@ use crate::refusals::{Refusals, RefusedReason};
 /// How often refused messages are written to the log, as sums.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
+/// A QoS 2 publish, or the will, of an MQTT session that outlives its connection: the log tells after a restart that it has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SessionPublish {
+    /// Number of the session.
+    pub session: u64,
+    /// Packet id, or [`Self::WILL`].
+    pub packet_id: u32,
+}
+
+impl SessionPublish {
+    /// Stands for the session's will; no packet id is as large.
+    pub const WILL: u32 = 1 << 16;
+}
+
+/// Who sends a message.
+#[derive(Debug, Clone, Copy)]
+pub struct Sender<'a> {
+    /// Its tenant.
+    pub tenant: &'a Tenant,
+    /// The device.
+    pub device: &'a DeviceId,
+    /// When the message must be known again.
+    pub publish: Option<SessionPublish>,
+}
+
 /// Takes messages of authenticated devices into the log. All of a device's channels go into one stream, so that its measurements and
 /// its events keep their order.
 pub struct Ingress {
@@ -44,14 +69,14 @@ impl Ingress {
     /// [`Refused`]: nothing was taken. After `Busy` and `Full` wait for [`Self::ready`] and offer it again.
     pub fn accept(
         &self,
-        (tenant, device): (&Tenant, &DeviceId),
+        sender: &Sender<'_>,
         channel: Channel,
         content_type: &str,
         payload: &[u8],
     ) -> Result<Ticket, Refused> {
         let record = RecordRef {
-            tenant: tenant.as_str(),
-            device: device.as_str(),
+            tenant: sender.tenant.as_str(),
+            device: sender.device.as_str(),
             channel: match channel {
                 Channel::Telemetry => v1::Channel::Telemetry,
                 Channel::Event => v1::Channel::Event,
@@ -60,6 +85,8 @@ impl Ingress {
             payload,
             received_us: self.next_us(),
             topic: "",
+            session: sender.publish.map_or(0, |publish| publish.session),
+            packet_id: sender.publish.map_or(0, |publish| publish.packet_id),
         };
         self.producer.append(Stream::Telemetry, &record)
     }
@@ -103,6 +130,8 @@ impl Ingress {
                 payload: &payload,
                 received_us: self.next_us(),
                 topic: "",
+                session: 0,
+                packet_id: 0,
             };
             if self.producer.append(Stream::Telemetry, &record).is_err() {
                 self.refusals.put_back(&tenant, &counts);
@@ -110,8 +139,8 @@ impl Ingress {
         }
     }
 
-    /// The time of day, but always later than before.
-    fn next_us(&self) -> i64 {
+    /// The time of day in microseconds, but always later than before.
+    pub fn next_us(&self) -> i64 {
         let now = self.clock.now().as_micros();
         let mut last = self.last_us.load(Ordering::Relaxed);
         loop {
@@ -158,7 +187,9 @@ mod tests {
         let device = DeviceId::parse("pump").unwrap();
         let ingress = open(directory.path(), &clock);
         for _ in 0..3 {
-            let accepted = ingress.accept((&tenant(), &device), Channel::Telemetry, "", b"{}");
+            let tenant = tenant();
+            let sender = Sender { tenant: &tenant, device: &device, publish: None };
+            let accepted = ingress.accept(&sender, Channel::Telemetry, "", b"{}");
             accepted.unwrap().durable().await.unwrap();
         }
         drop(ingress);

@@ -13,5 +13,5 @@ pub use authenticator::{
     AuthenticationError, Authenticator, AuthenticatorOptions, Change, Changes, Identity,
 };
 pub use downlink::{Downlink, DownlinkMessage};
-pub use ingress::Ingress;
+pub use ingress::{Ingress, Sender, SessionPublish};
 pub use refusals::RefusedReason;

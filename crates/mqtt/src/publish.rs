@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use drover_backbone::Refused;
-use drover_gateway::RefusedReason;
+use drover_gateway::{RefusedReason, Sender};
 use drover_model::Channel;
 use drover_model::topic::{ERRORS, TIME, Upward};
 use drover_mqtt_codec::{Publish, PublishProperties, QoS, ReasonCode, Version, Will};
@@ -130,9 +130,9 @@ pub(crate) fn ingest(connection: &mut Connection, channel: Channel, publish: Pub
     let session = connection.registration.session.clone();
     let Client::Device(identity) = &session.client else { return Ok(()) };
     let content_type = publish.properties.as_ref().and_then(|properties| properties.content_type.as_deref());
-    let sender = (&identity.tenant, &identity.device);
+    let sender = Sender { tenant: &identity.tenant, device: &identity.device, publish: None };
     match connection.gateway.ingress.accept(
-        sender,
+        &sender,
         channel,
         content_type.unwrap_or_default(),
         &publish.payload,
@@ -220,8 +220,8 @@ pub(crate) fn send_will(gateway: &Gateway, space: &Space, session: &Session, wil
     match (destination(&session.client, &will.topic), &session.client) {
         (Some(Upward::Channel(channel)), Client::Device(identity)) => {
             let content_type = properties.content_type.unwrap_or_default();
-            let sender = (&identity.tenant, &identity.device);
-            if gateway.ingress.accept(sender, channel, &content_type, &will.payload).is_err() {
+            let sender = Sender { tenant: &identity.tenant, device: &identity.device, publish: None };
+            if gateway.ingress.accept(&sender, channel, &content_type, &will.payload).is_err() {
                 gateway.ingress.refused(session.client.tenant(), RefusedReason::LogBusy);
                 gateway.metrics.refused(RefusedReason::LogBusy.as_str());
             }

@@ -27,6 +27,15 @@ pub mod provisioning {
     }
 }
 
+/// State of MQTT sessions.
+pub mod sessions {
+    /// Version 1: within it there are only additions.
+    #[allow(clippy::all, clippy::restriction, clippy::pedantic, unused_qualifications, reason = "generated")]
+    pub mod v1 {
+        tonic::include_proto!("drover.sessions.v1");
+    }
+}
+
 /// What was measured.
 pub mod stream {
     /// Version 1: within it there are only additions.

@@ -26,6 +26,10 @@ pub struct RecordRef<'a> {
     pub received_us: i64,
     /// Topic; empty when it is the channel's own.
     pub topic: &'a str,
+    /// The MQTT session of a QoS 2 publish; 0 for none.
+    pub session: u64,
+    /// Its packet id; 0 for none.
+    pub packet_id: u32,
 }
 
 /// A record that was read, all of it slices of the frame.
@@ -45,6 +49,10 @@ pub struct RecordView<'a> {
     pub received_us: i64,
     /// Topic; empty when it is the channel's own.
     pub topic: &'a str,
+    /// The MQTT session of a QoS 2 publish; 0 for none.
+    pub session: u64,
+    /// Its packet id; 0 for none.
+    pub packet_id: u32,
 }
 
 /// Bytes that are no record.
@@ -59,6 +67,8 @@ const CONTENT_TYPE: u32 = 4;
 const PAYLOAD: u32 = 5;
 const RECEIVED: u32 = 6;
 const TOPIC: u32 = 7;
+const SESSION: u32 = 10;
+const PACKET_ID: u32 = 11;
 
 impl RecordRef<'_> {
     /// Length of [`Self::encode`]'s output, in bytes.
@@ -71,6 +81,8 @@ impl RecordRef<'_> {
             + length(self.payload)
             + varint(self.received_us.cast_unsigned())
             + length(self.topic.as_bytes())
+            + varint(self.session)
+            + varint(self.packet_id.into())
     }
 
     /// Appends the record's bytes.
@@ -82,6 +94,8 @@ impl RecordRef<'_> {
         put_bytes(PAYLOAD, self.payload, out);
         put_varint(RECEIVED, self.received_us.cast_unsigned(), out);
         put_bytes(TOPIC, self.topic.as_bytes(), out);
+        put_varint(SESSION, self.session, out);
+        put_varint(PACKET_ID, self.packet_id.into(), out);
     }
 }
 
@@ -122,6 +136,8 @@ impl<'a> RecordView<'a> {
             payload: &[],
             received_us: 0,
             topic: "",
+            session: 0,
+            packet_id: 0,
         };
         while !bytes.is_empty() {
             let (tag, wire) = decode_key(&mut bytes).map_err(|_| InvalidRecord("broken field key"))?;
@@ -136,6 +152,10 @@ impl<'a> RecordView<'a> {
                     record.channel = Channel::try_from(number).unwrap_or(Channel::Unspecified);
                 }
                 (RECEIVED, WireType::Varint) => record.received_us = take_varint(&mut bytes)?.cast_signed(),
+                (SESSION, WireType::Varint) => record.session = take_varint(&mut bytes)?,
+                (PACKET_ID, WireType::Varint) => {
+                    record.packet_id = u32::try_from(take_varint(&mut bytes)?).unwrap_or_default();
+                }
                 _ => skip_field(wire, tag, &mut bytes, DecodeContext::default())
                     .map_err(|_| InvalidRecord("broken unknown field"))?,
             }
@@ -172,10 +192,11 @@ mod tests {
         fn written_and_read_as_the_generated_code_does(
             tenant in ".{0,9}", device in ".{0,200}", channel in 0..4i32, content_type in ".{0,9}",
             payload in prop::collection::vec(any::<u8>(), 0..300), received_us in any::<i64>(), topic in ".{0,9}",
+            session in any::<u64>(), packet_id in any::<u32>(),
         ) {
             let record = Record {
                 tenant, device, channel, content_type, received_us, topic,
-                payload: payload.into(), user_properties: vec![], traceparent: String::new(),
+                payload: payload.into(), user_properties: vec![], traceparent: String::new(), session, packet_id,
             };
             let borrowed = RecordRef {
                 tenant: &record.tenant,
@@ -185,6 +206,8 @@ mod tests {
                 payload: &record.payload,
                 received_us,
                 topic: &record.topic,
+                session,
+                packet_id,
             };
             let mut bytes = Vec::new();
             borrowed.encode(&mut bytes);
@@ -204,6 +227,7 @@ mod tests {
             prop_assert_eq!(view.received_us, received_us);
             prop_assert_eq!(view.topic, &record.topic);
             prop_assert_eq!(view.channel, record.channel());
+            prop_assert_eq!((view.session, view.packet_id), (session, packet_id));
         }
 
         #[test]

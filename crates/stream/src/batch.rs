@@ -127,7 +127,9 @@ impl Decoder {
                 refused(record, outcome);
                 return false;
             }
-            Channel::Unspecified => Err("the channel of this record is not known to this version".to_owned()),
+            Channel::Session | Channel::Unspecified => {
+                Err("the channel of this record is not known to this version".to_owned())
+            }
         };
         let counts = tenant_counts(&mut outcome.counts, record.tenant);
         match understood {
@@ -194,7 +196,7 @@ impl Decoder {
             Channel::Event => {
                 self.notify.event(record, std::str::from_utf8(record.payload).unwrap_or_default(), received);
             }
-            Channel::Refused | Channel::Unspecified => {}
+            Channel::Refused | Channel::Session | Channel::Unspecified => {}
         }
     }
 }
@@ -203,7 +205,7 @@ fn dead_letter(record: &RecordView<'_>, seq: u64, reason: String) -> DeadLetter 
     let topic = match record.channel {
         _ if !record.topic.is_empty() => record.topic,
         Channel::Event => drover_model::Channel::Event.topic(),
-        Channel::Telemetry | Channel::Refused | Channel::Unspecified => {
+        Channel::Telemetry | Channel::Refused | Channel::Session | Channel::Unspecified => {
             drover_model::Channel::Telemetry.topic()
         }
     };

@@ -98,6 +98,8 @@ impl World {
             payload,
             received_us: NOW_US + self.sent,
             topic: "",
+            session: 0,
+            packet_id: 0,
         };
         self.env.producer.append(Stream::Telemetry, &record).unwrap().durable().await.unwrap();
     }

@@ -140,6 +140,7 @@ impl Files {
     pub(crate) fn truncate(&mut self) {
         self.collect_spare(false);
         let below = self.log.truncate_below.load(Ordering::Acquire);
+        let below = below.min(self.log.held_from.load(Ordering::Acquire));
         let mut gone = Vec::new();
         {
             let mut segments = self.log.segments.lock();

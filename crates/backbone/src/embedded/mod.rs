@@ -163,6 +163,12 @@ impl LogBackend for EmbeddedLog {
         }
     }
 
+    fn hold(&self, stream: Stream, shard: Shard, from: Offset) {
+        if let Some(log) = self.shard(stream, shard) {
+            log.held_from.store(from.0, Ordering::Release);
+        }
+    }
+
     fn appended(&self, tenant: &str) -> u64 {
         self.common.tenants.appended(tenant)
     }

@@ -50,6 +50,8 @@ pub(crate) struct ShardLog {
     /// Oldest first; the last is the one that is written.
     pub(crate) segments: Mutex<Vec<Arc<Segment>>>,
     pub(crate) truncate_below: AtomicU64,
+    /// What a reader beside the owner still needs.
+    pub(crate) held_from: AtomicU64,
     durable: Mutex<Durable>,
 }
 
@@ -93,6 +95,7 @@ impl ShardLog {
             queue,
             segments: Mutex::new(segments),
             truncate_below: AtomicU64::new(0),
+            held_from: AtomicU64::new(u64::MAX),
             durable: Mutex::new(durable),
         }
     }

@@ -214,6 +214,18 @@ fn of_overlapping_files_the_newer_counts() {
 }
 
 #[test]
+fn what_is_held_survives_a_truncation() {
+    let directory = TempDir::new().unwrap();
+    let log = open(&directory);
+    append(&log, (0..200).map(|number| number.to_string()));
+    log.hold(SHARD.0, SHARD.1, Offset(100));
+    log.truncate(SHARD.0, SHARD.1, Offset(190));
+    append(&log, (200..210).map(|number| number.to_string()));
+    assert_eq!(read(&log, 100).first(), Some(&(100, "100".to_owned())));
+    assert!(files(&directory).first().unwrap().0.base > 0, "what is not held may go");
+}
+
+#[test]
 fn the_bound_of_the_size_refuses_until_the_log_is_truncated() {
     let directory = TempDir::new().unwrap();
     let options = LogOptions { max_bytes: 20_000, ..small() };

@@ -27,6 +27,8 @@ fn record() -> RecordRef<'static> {
         payload: b"{}",
         received_us: 1,
         topic: "",
+        session: 0,
+        packet_id: 0,
     }
 }
 
