@@ -4,6 +4,7 @@
 mod subjects;
 
 use std::borrow::Cow;
+use std::convert::Infallible;
 use std::fmt::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -47,10 +48,20 @@ pub enum LiveError {
     /// No answer came in time.
     #[error("no answer in time")]
     Timeout,
+    /// Somebody had no room for the message.
+    #[error("a subscriber had no room for the message")]
+    Lost,
 }
 
 /// Who waits for an answer, until the first one.
 type Asker = Mutex<Option<oneshot::Sender<Bytes>>>;
+
+/// What the sender of a message waits for.
+#[derive(Default)]
+struct Awaited {
+    asker: Option<oneshot::Sender<Bytes>>,
+    held: Option<oneshot::Sender<Infallible>>,
+}
 
 /// A message as a subscriber gets it.
 #[derive(Debug, Clone)]
@@ -60,6 +71,8 @@ pub struct LiveMessage {
     /// Its bytes.
     pub payload: Bytes,
     reply: Option<Arc<Asker>>,
+    #[expect(dead_code, reason = "dropped with the last copy of the message")]
+    held: Option<Arc<oneshot::Sender<Infallible>>>,
 }
 
 impl LiveMessage {
@@ -114,7 +127,26 @@ impl Live {
 
     /// Sends to every subscription that matches, and to one member of every group. Never blocks; who has no room loses the message.
     pub fn publish(&self, subject: &str, payload: Bytes) {
-        self.send(subject, payload, None);
+        self.send(subject, payload, Awaited::default());
+    }
+
+    /// Publishes, and waits until everybody who got the message is done with it, that is, has dropped it.
+    ///
+    /// # Errors
+    /// [`LiveError::Timeout`] when somebody still has it then, [`LiveError::Lost`] when somebody had no room for it.
+    pub async fn publish_and_wait(
+        &self,
+        subject: &str,
+        payload: Bytes,
+        timeout: Duration,
+    ) -> Result<(), LiveError> {
+        let (held, dropped) = oneshot::channel();
+        let has_reached_all = self.send(subject, payload, Awaited { held: Some(held), ..Awaited::default() });
+        match tokio::time::timeout(timeout, dropped).await {
+            Ok(_) if has_reached_all => Ok(()),
+            Ok(_) => Err(LiveError::Lost),
+            Err(_) => Err(LiveError::Timeout),
+        }
     }
 
     /// Whether anybody would get a message on this subject.
@@ -146,7 +178,7 @@ impl Live {
             return Err(LiveError::NoSubscribers);
         }
         let (asker, answer) = oneshot::channel();
-        self.send(subject, payload, Some(asker));
+        self.send(subject, payload, Awaited { asker: Some(asker), ..Awaited::default() });
         match tokio::time::timeout(timeout, answer).await {
             Ok(Ok(payload)) => Ok(payload),
             Ok(Err(_)) => Err(LiveError::NoReply),
@@ -154,20 +186,21 @@ impl Live {
         }
     }
 
-    fn send(&self, subject: &str, payload: Bytes, asker: Option<oneshot::Sender<Bytes>>) {
+    /// Whether everybody had room.
+    fn send(&self, subject: &str, payload: Bytes, awaited: Awaited) -> bool {
         if self.0.subscriptions.load(Ordering::Acquire) == 0 {
-            return;
+            return true;
         }
         let subjects = self.0.subjects.read();
         let targets = subjects.matching(subject);
         if targets.is_empty() {
-            return;
+            return true;
         }
-        let reply = asker.map(|asker| Arc::new(Mutex::new(Some(asker))));
-        let message = LiveMessage { subject: subject.into(), payload, reply };
-        for target in targets {
-            target.send(&message);
-        }
+        let reply = awaited.asker.map(|asker| Arc::new(Mutex::new(Some(asker))));
+        let held = awaited.held.map(Arc::new);
+        let message = LiveMessage { subject: subject.into(), payload, reply, held };
+        let lost = targets.into_iter().filter(|target| !target.send(&message)).count();
+        lost == 0
     }
 }
 

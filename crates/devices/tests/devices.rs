@@ -133,8 +133,9 @@ async fn deleting_a_device_removes_its_credentials_and_tells_the_gateways() {
             .delete_device(request(&tenant("default"), DeleteDeviceRequest { id: "a.1".into() }))
             .await
     };
-    delete().await.unwrap();
-    assert_eq!(&*changes.next().await.unwrap().subject, "credentials.changed.default.a%2E1");
+    let (deleted, subject) = tokio::join!(delete(), async { changes.next().await.unwrap().subject });
+    deleted.unwrap();
+    assert_eq!(&*subject, "credentials.changed.default.a%2E1");
     let message = GetVerifiersRequest { tenant: "default".into(), device: "a.1".into() };
     assert!(credentials.get_verifiers(message).await.unwrap().into_inner().verifiers.is_empty());
     assert_eq!(delete().await.unwrap_err().code(), Code::NotFound);

@@ -1,9 +1,10 @@
 //! Who a device is: the secret that it presents against the hashes that provisioning keeps, cached; and back-off for those who guess.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use drover_backbone::{Live, Subscription};
+use drover_backbone::{Live, LiveMessage, Subscription};
 use drover_model::{Clock, CredentialId, DeviceId, Kind, Tenant, TenantId, Timestamp};
 use drover_proto::provisioning::v1::GetVerifiersRequest;
 use drover_proto::provisioning::v1::credentials_client::CredentialsClient;
@@ -11,13 +12,12 @@ use drover_rpc::Link;
 use drover_trust::TokenHash;
 
 use crate::backoff::Backoff;
+use crate::places::network_of;
 use crate::subject::tenant_and_device;
 use crate::verifiers::{Account, Cache, Verifier, Verifiers};
 
 /// Tenant of a username that names none.
 const DEFAULT_TENANT: &str = "default";
-/// How long the absence of a device is remembered.
-const ABSENT_TTL: Duration = Duration::from_secs(3);
 /// A source may fail this often at once, and then five times a second: many devices may share one address.
 const SOURCE_PERIOD: Duration = Duration::from_millis(200);
 const SOURCE_BURST: u32 = 100;
@@ -94,8 +94,8 @@ impl Authenticator {
         }
     }
 
-    /// Checks a token. `username` is `device` or `device@tenant`. An account that is guessed at stays open to the source from which its
-    /// device came last, so that a stranger can't lock a device out.
+    /// Checks a token. `username` is `device` or `device@tenant`. Back-off holds off those who guess: not whoever has a secret that
+    /// the cache knows, nor the source from which the device came last, so that a stranger can't lock a device out.
     ///
     /// # Errors
     /// [`AuthenticationError`]; failures are counted against source and account.
@@ -106,20 +106,26 @@ impl Authenticator {
         password: &[u8],
     ) -> Result<Identity, AuthenticationError> {
         let now = self.clock.now();
+        let generation = self.cache.generation();
         let network = network_of(source);
-        if self.sources.holds(&network, now) {
+        let account = account_of(username);
+        let cached = account.as_ref().and_then(|account| self.cache.get(account, now));
+        let mut credential = cached.and_then(|verifiers| matching(&verifiers, password));
+        if credential.is_none() && self.sources.holds(&network, now) {
             return Err(AuthenticationError::BackedOff);
         }
-        let Some(account) = account_of(username) else {
+        let Some(account) = account else {
             self.sources.failed(network, now);
             return Err(AuthenticationError::BadCredentials);
         };
-        if self.accounts.holds(&account, now) && !self.cache.is_known_source(&account, source) {
-            return Err(AuthenticationError::BackedOff);
+        if credential.is_none() {
+            if self.accounts.holds(&account, now) && !self.cache.is_known_source(&account, source) {
+                return Err(AuthenticationError::BackedOff);
+            }
+            // Nobody is refused for what the cache does not know: the credential may be newer.
+            credential = matching(&self.ask(&account, now).await?, password);
         }
-        let generation = self.cache.generation();
-        let verifiers = self.verifiers(&account, now).await?;
-        let Some(credential) = matching(&verifiers, password) else {
+        let Some(credential) = credential else {
             self.sources.failed(network, now);
             self.accounts.failed(account, now);
             return Err(AuthenticationError::BadCredentials);
@@ -141,23 +147,32 @@ impl Authenticator {
     /// [`AuthenticationError::Unavailable`].
     pub async fn is_valid(&self, identity: &Identity) -> Result<bool, AuthenticationError> {
         let account = Account { tenant: identity.tenant.id().clone(), device: identity.device.clone() };
-        let verifiers = self.verifiers(&account, self.clock.now()).await?;
+        let now = self.clock.now();
+        let verifiers = match self.cache.get(&account, now) {
+            Some(verifiers) => verifiers,
+            None => self.ask(&account, now).await?,
+        };
         Ok(verifiers.iter().any(|verifier| verifier.credential == identity.credential))
     }
 
-    /// Follows changes of credentials. The cache forgets what they touch, as long as the changes are awaited.
-    pub fn changes(&self, live: &Live) -> Changes<'_> {
+    /// Follows changes of credentials from now on, so it has to be called before anybody is authenticated. The cache forgets what they
+    /// touch, as long as they are awaited.
+    pub fn changes(self: &Arc<Self>, live: &Live) -> Changes {
         Changes {
-            authenticator: self,
+            authenticator: self.clone(),
             subscription: live.subscribe("credentials.changed.>", None),
             lagged: 0,
         }
     }
 
-    async fn verifiers(&self, account: &Account, now: Timestamp) -> Result<Verifiers, AuthenticationError> {
-        if let Some(verifiers) = self.cache.get(account, now) {
-            return Ok(verifiers);
-        }
+    /// Asks for the verifiers of a device whose credentials changed: back-off may be about to hold off whoever comes with a new secret
+    /// that the cache does not know. When that fails, it is asked again as the device comes.
+    pub async fn learn(&self, tenant: &TenantId, device: &DeviceId) {
+        let account = Account { tenant: tenant.clone(), device: device.clone() };
+        let _ = self.ask(&account, self.clock.now()).await;
+    }
+
+    async fn ask(&self, account: &Account, now: Timestamp) -> Result<Verifiers, AuthenticationError> {
         let generation = self.cache.generation();
         let request = GetVerifiersRequest {
             tenant: account.tenant.as_str().to_owned(),
@@ -168,8 +183,7 @@ impl Authenticator {
             AuthenticationError::Unavailable
         })?;
         let verifiers: Verifiers = response.into_inner().verifiers.iter().filter_map(verifier_of).collect();
-        let ttl = if verifiers.is_empty() { ABSENT_TTL } else { self.ttl };
-        self.cache.put(account, verifiers.clone(), (now, ttl), generation);
+        self.cache.put(account, verifiers.clone(), (now, self.ttl), generation);
         Ok(verifiers)
     }
 }
@@ -194,47 +208,33 @@ fn account_of(username: &str) -> Option<Account> {
     Some(Account { tenant: TenantId::parse(tenant).ok()?, device: DeviceId::parse(device).ok()? })
 }
 
-/// The address, or of IPv6 the network of 64 bits that one subscriber has to itself.
-fn network_of(source: IpAddr) -> IpAddr {
-    match source.to_canonical() {
-        IpAddr::V4(address) => IpAddr::V4(address),
-        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64))),
-    }
-}
-
-/// A change that sessions have to be checked against.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Change {
-    /// One device's credentials.
-    Device(TenantId, DeviceId),
-    /// Notices were lost: any device's.
-    Any,
+/// Credentials changed, and sessions have to be checked. Whoever changed them waits until this is dropped.
+#[derive(Debug)]
+pub struct Change {
+    /// Whose; `None` when notices were lost, so that it may be anybody's.
+    pub of: Option<(TenantId, DeviceId)>,
+    _notice: LiveMessage,
 }
 
 /// Changes of credentials as they happen.
-pub struct Changes<'a> {
-    authenticator: &'a Authenticator,
+pub struct Changes {
+    authenticator: Arc<Authenticator>,
     subscription: Subscription,
     lagged: u64,
 }
 
-impl Changes<'_> {
-    /// The next change; `None` when the process stops. Dropping the future loses none.
+impl Changes {
+    /// The next one, which the cache knows of already; `None` when the process stops. Dropping the future loses none.
     pub async fn next(&mut self) -> Option<Change> {
-        let message = self.subscription.next().await?;
+        let notice = self.subscription.next().await?;
         let lagged = self.subscription.lagged();
-        let account = tenant_and_device(&message.subject).map(|(tenant, device)| Account { tenant, device });
-        Some(match account {
-            Some(account) if lagged == self.lagged => {
-                self.authenticator.cache.forget(&account);
-                Change::Device(account.tenant, account.device)
-            }
-            _ => {
-                self.lagged = lagged;
-                self.authenticator.cache.forget_all();
-                Change::Any
-            }
-        })
+        let of = tenant_and_device(&notice.subject).filter(|_| lagged == self.lagged);
+        self.lagged = lagged;
+        match of.clone() {
+            Some((tenant, device)) => self.authenticator.cache.forget(&Account { tenant, device }),
+            None => self.authenticator.cache.forget_all(),
+        }
+        Some(Change { of, _notice: notice })
     }
 }
 

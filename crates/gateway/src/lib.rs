@@ -1,10 +1,11 @@
-//! What every gateway shares: the way into the log, who a device is, and messages on their way down to devices.
+//! What every gateway shares: the way into the log, who a device is, how many may come, and messages on their way down to devices.
 //! No protocol and no sockets.
 
 mod authenticator;
 mod backoff;
 mod downlink;
 mod ingress;
+mod places;
 mod refusals;
 mod subject;
 mod verifiers;
@@ -14,4 +15,5 @@ pub use authenticator::{
 };
 pub use downlink::{Downlink, DownlinkMessage};
 pub use ingress::{Ingress, Sender, SessionPublish};
+pub use places::{Place, Places, network_of};
 pub use refusals::RefusedReason;

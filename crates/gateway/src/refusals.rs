@@ -13,10 +13,8 @@ pub enum RefusedReason {
     NotAllowed,
     /// The message is longer than is allowed.
     TooLarge,
-    /// QoS 2, which the gateway does not offer.
-    QosNotSupported,
-    /// A retained message, which the gateway does not offer.
-    RetainNotSupported,
+    /// The tenant has too many retained messages.
+    RetainedFull,
     /// The topic has too many levels.
     TopicInvalid,
     /// The log took no more records for too long.
@@ -25,22 +23,15 @@ pub enum RefusedReason {
 
 impl RefusedReason {
     /// Every reason.
-    pub const ALL: [Self; 6] = [
-        Self::NotAllowed,
-        Self::TooLarge,
-        Self::QosNotSupported,
-        Self::RetainNotSupported,
-        Self::TopicInvalid,
-        Self::LogBusy,
-    ];
+    pub const ALL: [Self; 5] =
+        [Self::NotAllowed, Self::TooLarge, Self::RetainedFull, Self::TopicInvalid, Self::LogBusy];
 
     /// The name in the ledger and in metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::NotAllowed => "not_allowed",
             Self::TooLarge => "too_large",
-            Self::QosNotSupported => "qos_not_supported",
-            Self::RetainNotSupported => "retain_not_supported",
+            Self::RetainedFull => "retained_full",
             Self::TopicInvalid => "topic_invalid",
             Self::LogBusy => "log_busy",
         }

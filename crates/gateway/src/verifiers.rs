@@ -23,7 +23,7 @@ pub(crate) struct Verifier {
     pub(crate) hash: TokenHash,
 }
 
-/// All credentials of a device; none for a device that is not there.
+/// All credentials of a device; none for a device that has none or is not there.
 pub(crate) type Verifiers = Arc<[Verifier]>;
 
 struct Entry {
@@ -59,7 +59,7 @@ impl Cache {
         inner.entries.get(account).filter(|entry| entry.expires > now).map(|entry| entry.verifiers.clone())
     }
 
-    /// Keeps an answer that was asked for at `generation`.
+    /// Keeps an answer that was asked for at `generation`. That there is nothing is not kept: it is asked again before anybody is refused.
     pub(crate) fn put(
         &self,
         account: &Account,
@@ -69,6 +69,10 @@ impl Cache {
     ) {
         let mut inner = self.inner.lock();
         if inner.generation != generation {
+            return;
+        }
+        if verifiers.is_empty() {
+            inner.entries.remove(account);
             return;
         }
         if inner.entries.len() >= self.capacity && !inner.entries.contains_key(account) {

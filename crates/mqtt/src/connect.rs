@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use drover_model::{Tenant, TenantId};
 use drover_mqtt_codec::{
-    ConnAck, ConnAckProperties, Connect, DecodeError, Packet, PacketType, QoS, ReasonCode, Version, decode,
+    ConnAck, ConnAckProperties, Connect, DecodeError, Packet, PacketType, ReasonCode, Version, decode,
     encode, encoded_len,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -19,10 +19,10 @@ use crate::error::End;
 use crate::gateway::Gateway;
 use crate::goodbye::linger;
 use crate::outbound::Limits;
-use crate::publish;
-use crate::session::{Client, QueueBounds, Session};
-use crate::space::Registration;
+use crate::seat::{Seat, Taken, Wish};
+use crate::session::{Client, NEVER, Owner};
 use crate::transport::{Layer, Transport};
+use crate::will::Will;
 
 /// The tenant of clients without credentials.
 const ANONYMOUS_TENANT: &str = "default";
@@ -171,10 +171,9 @@ fn limits_of(gateway: &Gateway, connect: &Connect) -> Limits {
     }
 }
 
-/// A client that may come in. It is in its tenant's space already, and leaves it when this is dropped.
+/// A client that may come in. It has its session already, and gives it up when this is dropped.
 pub(crate) struct Admitted {
-    pub(crate) registration: Registration,
-    pub(crate) will: Option<Box<drover_mqtt_codec::Will>>,
+    pub(crate) seat: Seat,
     pub(crate) keep_alive_s: u16,
 }
 
@@ -190,29 +189,51 @@ async fn admit(
         ));
     }
     let client = identify(gateway, &connect, source).await?;
-    if let Some(will) = &mut connect.will {
-        publish::check_will(will, &client, connect.version)?;
-        if topic_levels(&will.topic) > gateway.config.max_topic_levels {
-            return Err(End::refused(ReasonCode::TopicNameInvalid, "the will's topic has too many levels"));
-        }
-    }
-    let assigned = assigned_client_id(gateway, &connect, &client)?;
+    let owner = client.owner();
+    let will = connect.will.take().map(|will| Will::of(gateway, &owner, *will)).transpose()?;
+    let assigned = assigned_client_id(gateway, &connect, &owner)?;
     let client_id = assigned.clone().unwrap_or_else(|| std::mem::take(&mut connect.client_id));
-    let bounds =
-        QueueBounds { messages: gateway.config.max_queued_messages, bytes: gateway.config.max_queued_bytes };
-    let space = gateway.spaces.of(client.tenant());
-    let session = Arc::new(Session::new(client, client_id.into(), bounds));
-    let registration = Registration::new(space, session);
+    let wish = Wish {
+        client_id: client_id.into(),
+        clean_start: connect.clean_start,
+        expiry_s: session_expiry(gateway, &connect),
+        will,
+        place: gateway.connections_by_tenant.take(client.tenant().id()),
+        window: limits_of(gateway, &connect).window,
+    };
+    let expiry_s = wish.expiry_s;
+    let Taken { seat, is_present, ticket } = Seat::take(gateway, client, wish)?;
     // A credential that was revoked on the way is seen here or by the session that is registered now.
-    if let Client::Device(identity) = &registration.session.client
+    if let Client::Device(identity) = &seat.attachment.client
         && !gateway.authenticator.is_fresh(identity)
         && !gateway.authenticator.is_valid(identity).await?
     {
         return Err(End::refused(ReasonCode::NotAuthorized, "the credential was revoked"));
     }
+    if let Some(mut ticket) = ticket {
+        let kept = ticket.durable().await;
+        kept.map_err(|_| End::refused(ReasonCode::ServerBusy, "the log could not keep the session"))?;
+    }
     let keep_alive_s = keep_alive(gateway, connect.keep_alive_s);
-    let answer = answer(gateway, &connect, assigned, keep_alive_s);
-    Ok((Admitted { registration, will: connect.will.take(), keep_alive_s }, answer))
+    let mut answer = answer(gateway, &connect, assigned, (keep_alive_s, expiry_s));
+    answer.session_present = is_present;
+    Ok((Admitted { seat, keep_alive_s }, answer))
+}
+
+/// How long the session outlives its connection, in seconds. In 3.1.1 it is for ever or not at all (3.1.1, 3.1.2.4).
+fn session_expiry(gateway: &Gateway, connect: &Connect) -> u32 {
+    let asked_s = match connect.version {
+        Version::V4 if connect.clean_start => 0,
+        Version::V4 => NEVER,
+        Version::V5 => {
+            connect.properties.as_ref().and_then(|properties| properties.session_expiry_s).unwrap_or(0)
+        }
+    };
+    bounded_expiry(gateway, asked_s)
+}
+
+pub(crate) fn bounded_expiry(gateway: &Gateway, asked_s: u32) -> u32 {
+    asked_s.min(gateway.config.max_session_expiry_s)
 }
 
 async fn identify(gateway: &Gateway, connect: &Connect, source: IpAddr) -> Result<Client, End> {
@@ -241,7 +262,7 @@ async fn identify(gateway: &Gateway, connect: &Connect, source: IpAddr) -> Resul
 }
 
 /// The id of a client that names none: the device's, or a random one.
-fn assigned_client_id(gateway: &Gateway, connect: &Connect, client: &Client) -> Result<Option<String>, End> {
+fn assigned_client_id(gateway: &Gateway, connect: &Connect, owner: &Owner) -> Result<Option<String>, End> {
     if !connect.client_id.is_empty() {
         return Ok(None);
     }
@@ -250,7 +271,7 @@ fn assigned_client_id(gateway: &Gateway, connect: &Connect, client: &Client) -> 
         let text = "a client id is needed with clean session 0";
         return Err(End::refused(ReasonCode::ClientIdentifierNotValid, text));
     }
-    Ok(Some(match client.device() {
+    Ok(Some(match owner.device() {
         Some(device) => device.as_str().to_owned(),
         None => format!("auto-{:032x}", u128::from_be_bytes(gateway.rng.bytes())),
     }))
@@ -265,20 +286,22 @@ fn keep_alive(gateway: &Gateway, asked_s: u16) -> u16 {
     }
 }
 
-/// CONNACK says what the gateway does not offer (MQTT 5, 3.2.2.3).
-fn answer(gateway: &Gateway, connect: &Connect, assigned: Option<String>, keep_alive_s: u16) -> ConnAck {
+/// CONNACK says what is not as the client asked, and the gateway's limits (MQTT 5, 3.2.2.3).
+fn answer(
+    gateway: &Gateway,
+    connect: &Connect,
+    assigned: Option<String>,
+    (keep_alive_s, expiry_s): (u16, u32),
+) -> ConnAck {
     let config = &gateway.config;
     let asked_expiry =
         connect.properties.as_ref().and_then(|properties| properties.session_expiry_s).unwrap_or(0);
     let properties = ConnAckProperties {
-        session_expiry_s: (asked_expiry != 0).then_some(0),
+        session_expiry_s: (asked_expiry != expiry_s).then_some(expiry_s),
         receive_maximum: Some(config.receive_maximum),
-        maximum_qos: Some(QoS::AtLeastOnce),
-        retain_available: Some(false),
         maximum_packet_bytes: Some(config.max_packet_bytes),
         assigned_client_id: assigned,
         topic_alias_maximum: Some(config.max_topic_aliases),
-        shared_subscription_available: Some(false),
         server_keep_alive_s: (keep_alive_s != connect.keep_alive_s).then_some(keep_alive_s),
         ..ConnAckProperties::default()
     };

@@ -4,21 +4,19 @@
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::net::IpAddr;
-use std::num::NonZeroU16;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes, BytesMut};
 use drover_gateway::RefusedReason;
-use drover_model::Channel;
 use drover_mqtt_codec::{
-    Disconnect, Packet, Publish, ReasonCode, Version, Will, decode, encode_pingresp, needed,
+    Disconnect, Packet, Publish, QoS, ReasonCode, Version, decode, encode_pingresp, needed,
 };
 use tokio::io::{AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
 
-use crate::acknowledge::{Acknowledgements, Outcome};
+use crate::answers::Answers;
 use crate::connect::{self, Admitted};
 use crate::error::End;
 use crate::gateway::Gateway;
@@ -26,8 +24,8 @@ use crate::goodbye;
 use crate::listener::Permits;
 use crate::outbound::{Limits, Outbound};
 use crate::publish;
-use crate::router::Hit;
-use crate::space::Registration;
+use crate::route::Hits;
+use crate::seat::{Leaving, Seat};
 use crate::subscribe;
 use crate::transport::{Layer, Transport};
 use crate::waits::Waits;
@@ -35,17 +33,19 @@ use crate::waits::Waits;
 /// Bytes read at a time, into a buffer that all connections of a thread share.
 const READ_BYTES: usize = 64 << 10;
 /// Bytes written at a time, and the bound of what may wait unsent before reading pauses.
-const WRITE_BYTES: usize = 64 << 10;
+pub(crate) const WRITE_BYTES: usize = 64 << 10;
 /// First capacity of a buffer for an incomplete packet; it doubles as bytes come, whatever length the packet claims.
 const REST_BYTES: usize = 512;
 /// Rounds of reading and writing before other connections have their turn.
 const MAX_ROUNDS: usize = 4;
+/// Answers that may be pending beside those that the receive maximum bounds.
+const SPARE_ANSWERS: usize = 256;
 /// Buffers that a thread's connections use one after the other.
 #[derive(Default)]
 pub(crate) struct Scratch {
     input: BytesMut,
     output: BytesMut,
-    pub(crate) hits: Vec<Hit>,
+    pub(crate) hits: Hits,
 }
 
 thread_local! {
@@ -54,7 +54,6 @@ thread_local! {
 
 /// A message that the log did not take yet.
 pub(crate) struct Held {
-    pub(crate) channel: Channel,
     pub(crate) publish: Publish,
     pub(crate) ready: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
@@ -62,7 +61,7 @@ pub(crate) struct Held {
 /// One client from CONNACK to its end.
 pub(crate) struct Connection {
     pub(crate) gateway: Arc<Gateway>,
-    pub(crate) registration: Registration,
+    pub(crate) seat: Seat,
     transport: Transport,
     /// An incomplete packet, or what came after reading paused.
     unread: BytesMut,
@@ -71,11 +70,14 @@ pub(crate) struct Connection {
     unsent: BytesMut,
     is_flush_pending: bool,
     pub(crate) outbound: Outbound,
-    pub(crate) acknowledgements: Acknowledgements,
+    pub(crate) answers: Answers,
+    /// Messages that the client has acknowledged in this turn.
+    pub(crate) settled: Vec<u64>,
+    /// The next message waits for its record, and will wake the task.
+    pub(crate) awaits_record: bool,
     held: Option<Box<Held>>,
     /// Topics by alias; the first is alias 1, an empty one is not set.
     pub(crate) aliases: Vec<Bytes>,
-    will: Option<Box<Will>>,
     pub(crate) waits: Waits,
 }
 
@@ -102,42 +104,35 @@ impl Connection {
         admitted: Admitted,
         (limits, unread): (Limits, BytesMut),
     ) -> Self {
-        Self {
-            registration: admitted.registration,
+        let mut connection = Self {
+            seat: admitted.seat,
             transport,
             is_unread_whole: !unread.is_empty(),
             unread: if unread.is_empty() { BytesMut::new() } else { unread },
             unsent: BytesMut::new(),
             is_flush_pending: false,
             outbound: Outbound::new(limits),
-            acknowledgements: Acknowledgements::default(),
+            answers: Answers::default(),
+            settled: Vec::new(),
+            awaits_record: false,
             held: None,
             aliases: Vec::new(),
-            will: admitted.will,
             waits: Waits::new(admitted.keep_alive_s, gateway.now()),
             gateway,
-        }
+        };
+        connection.release_again();
+        connection
     }
 
     pub(crate) fn version(&self) -> Version {
         self.outbound.limits.version
     }
 
-    /// Whether a further QoS 1 message exceeds the receive maximum.
+    /// Whether a further QoS 1 or 2 message exceeds the receive maximum (MQTT 5, 4.9).
     pub(crate) fn is_window_full(&self) -> bool {
-        self.acknowledgements.len() >= usize::from(self.gateway.config.receive_maximum.get())
-    }
-
-    /// Acknowledges a message in its turn; one without packet id needs none.
-    pub(crate) fn acknowledge_later(
-        &mut self,
-        packet_id: Option<NonZeroU16>,
-        outcome: Outcome,
-        bytes: usize,
-    ) {
-        if let Some(packet_id) = packet_id {
-            self.acknowledgements.push(packet_id, outcome, bytes);
-        }
+        let unreleased = self.seat.session.state.lock().unreleased.len();
+        self.version() == Version::V5
+            && self.answers.publishes() + unreleased >= usize::from(self.gateway.config.receive_maximum.get())
     }
 
     /// Pauses reading until the log takes the message.
@@ -146,7 +141,7 @@ impl Connection {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Poll<End> {
-        self.registration.session.waker.register(cx.waker());
+        self.seat.attachment.waker.register(cx.waker());
         let turn = self.turn(cx, scratch);
         match turn.and_then(|()| self.check_timeouts()) {
             Ok(()) => Poll::Pending,
@@ -162,13 +157,15 @@ impl Connection {
     fn turn(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Result<(), End> {
         self.check_ending()?;
         for _ in 0..MAX_ROUNDS {
-            self.offer_again(cx)?;
+            self.offer_again(cx, scratch)?;
             let could_read = self.may_read();
             let has_read = self.read(cx, scratch)?;
             let metrics = &self.gateway.metrics;
             let output = &mut scratch.output;
-            self.waits.has_progressed |= self.acknowledgements.write(cx, &self.outbound, metrics, output)?;
-            let has_more = self.send_waiting(&mut scratch.output);
+            self.waits.has_progressed |= self.answers.write(cx, &self.outbound, metrics, output)?;
+            self.note_settled();
+            let is_free = self.unsent.is_empty() && !self.is_flush_pending;
+            let has_more = is_free && self.send_waiting(cx, &mut scratch.output);
             self.write(cx, &mut scratch.output)?;
             let goes_on =
                 has_read || (has_more && self.unsent.is_empty()) || (!could_read && self.may_read());
@@ -182,14 +179,13 @@ impl Connection {
     }
 
     /// Offers the held message to the log when that may work.
-    fn offer_again(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
+    fn offer_again(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Result<(), End> {
         let Some(held) = &mut self.held else { return Ok(()) };
         if held.ready.as_mut().poll(cx).is_pending() {
             return Ok(());
         }
         if let Some(held) = self.held.take() {
-            let Held { channel, publish, .. } = *held;
-            publish::ingest(self, channel, publish)?;
+            publish::handle(self, held.publish, scratch)?;
         }
         if self.held.is_some() {
             // Others were faster: look again after they had their turn.
@@ -203,8 +199,8 @@ impl Connection {
     /// Whether more may be taken in before what is pending has become durable.
     pub(crate) fn is_paused(&self) -> bool {
         self.held.is_some()
-            || self.acknowledgements.bytes() >= self.gateway.config.max_unacknowledged_bytes
-            || (self.version() == Version::V4 && self.is_window_full())
+            || self.answers.bytes() >= self.gateway.config.max_unacknowledged_bytes
+            || self.answers.len() >= usize::from(self.gateway.config.receive_maximum.get()) + SPARE_ANSWERS
     }
 
     pub(crate) fn may_read(&self) -> bool {
@@ -291,26 +287,25 @@ impl Connection {
     fn receive(&mut self, packet: Packet, scratch: &mut Scratch) -> Result<(), End> {
         match packet {
             Packet::Publish(publish) => publish::receive(self, publish, scratch),
-            Packet::PubAck(ack) => {
-                if self.outbound.acknowledged(ack.packet_id) {
-                    self.gateway.metrics.acknowledgements.inc();
-                }
-                Ok(())
+            Packet::PubAck(ack) => self.acknowledged(ack.packet_id, QoS::AtLeastOnce),
+            // MQTT 5, 4.3.3: a PUBREC that refuses ends the message's way.
+            Packet::PubRec(ack) if ack.reason.is_error() => {
+                self.acknowledged(ack.packet_id, QoS::ExactlyOnce)
             }
-            Packet::Subscribe(packet) => subscribe::subscribe(self, &packet, &mut scratch.output),
-            Packet::Unsubscribe(packet) => subscribe::unsubscribe(self, &packet, &mut scratch.output),
+            Packet::PubRec(ack) => self.received(ack.packet_id),
+            Packet::PubComp(ack) => self.completed(ack.packet_id),
+            Packet::PubRel(ack) => publish::release(self, ack.packet_id),
+            Packet::Subscribe(packet) => subscribe::subscribe(self, &packet),
+            Packet::Unsubscribe(packet) => subscribe::unsubscribe(self, &packet),
             Packet::PingReq => {
                 encode_pingresp(&mut scratch.output);
                 Ok(())
             }
-            Packet::Disconnect(packet) => Err(Self::farewell(&packet)),
+            Packet::Disconnect(packet) => Err(self.farewell(&packet)),
             Packet::Auth(_) => Err(End::refused(
                 ReasonCode::BadAuthenticationMethod,
                 "extended authentication is not offered",
             )),
-            Packet::PubRec(_) | Packet::PubRel(_) | Packet::PubComp(_) => {
-                Err(End::refused(ReasonCode::ProtocolError, "QoS 2 is not offered"))
-            }
             Packet::Connect(_)
             | Packet::ConnAck(_)
             | Packet::SubAck(_)
@@ -321,25 +316,19 @@ impl Connection {
         }
     }
 
-    fn farewell(packet: &Disconnect) -> End {
-        if packet.reason == ReasonCode::Success { End::Disconnected } else { End::DisconnectedWithWill }
-    }
-
-    /// Writes waiting messages; says whether there are more than one write takes.
-    fn send_waiting(&mut self, output: &mut BytesMut) -> bool {
-        if !self.unsent.is_empty() || self.is_flush_pending {
-            return false;
+    fn farewell(&self, packet: &Disconnect) -> End {
+        let expiry_s = packet.properties.as_ref().and_then(|properties| properties.session_expiry_s);
+        let expiry_s = expiry_s.map(|expiry_s| connect::bounded_expiry(&self.gateway, expiry_s));
+        // MQTT 5, 3.14.2.2.2.
+        if expiry_s.is_some_and(|expiry_s| expiry_s > 0) && self.seat.session.state.lock().expiry_s == 0 {
+            let text = "a session without expiry can't get one at its end";
+            return End::refused(ReasonCode::ProtocolError, text);
         }
-        let now = self.gateway.now();
-        while output.len() < WRITE_BYTES {
-            let outbound = &self.outbound;
-            let Some(delivery) = self.registration.session.next(|delivery| outbound.may_send(delivery))
-            else {
-                return false;
-            };
-            self.outbound.publish(&delivery, now, &self.gateway.metrics, output);
+        if packet.reason == ReasonCode::Success {
+            End::Disconnected { expiry_s }
+        } else {
+            End::DisconnectedWithWill { expiry_s }
         }
-        true
     }
 
     /// Sends what it can; the rest waits.
@@ -379,25 +368,28 @@ impl Connection {
         Ok(())
     }
 
-    /// Leaves the space, sends the will, says goodbye.
+    /// Gives up the session, says goodbye.
     async fn close(self: Box<Self>, end: End) {
-        let Self { gateway, registration, mut transport, unsent, outbound, will, held, waits, .. } = *self;
+        let Self { gateway, seat, mut transport, unsent, outbound, held, waits, .. } = *self;
         if waits.paused_since.is_some() {
             gateway.metrics.paused.dec();
         }
         if held.is_some() {
-            gateway.ingress.refused(registration.session.client.tenant(), RefusedReason::LogBusy);
+            gateway.ingress.refused(&seat.space.tenant, RefusedReason::LogBusy);
         }
         tracing::debug!("a client left: {end}");
         gateway.metrics.ended(end.label());
-        let (space, session) = (registration.space.clone(), registration.session.clone());
-        drop(registration);
-        if let Some(will) = will.filter(|_| !matches!(end, End::Disconnected)) {
-            publish::send_will(&gateway, &space, &session, *will);
+        match end {
+            End::Disconnected { expiry_s } => seat.leave(Leaving::Goodbye, expiry_s),
+            End::DisconnectedWithWill { expiry_s } => seat.leave(Leaving::WithWill, expiry_s),
+            _ => seat.leave(Leaving::WithWill, None),
         }
+        drop(seat);
         match end {
             End::Closed | End::Io(_) => {}
-            End::Disconnected | End::DisconnectedWithWill => goodbye::linger(&mut transport).await,
+            End::Disconnected { .. } | End::DisconnectedWithWill { .. } => {
+                goodbye::linger(&mut transport).await;
+            }
             End::Malformed(_) | End::Refused { .. } => {
                 goodbye::say(&mut transport, &outbound, unsent, &end).await;
             }

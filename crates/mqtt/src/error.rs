@@ -9,12 +9,12 @@ use drover_mqtt_codec::{DecodeError, ReasonCode};
 /// The end of a connection.
 #[derive(Debug, thiserror::Error)]
 pub enum End {
-    /// The client said goodbye; its will is dropped.
+    /// The client said goodbye, perhaps with another expiry for its session; its will is dropped.
     #[error("disconnected by the client")]
-    Disconnected,
+    Disconnected { expiry_s: Option<u32> },
     /// The client said goodbye and asked for its will (MQTT 5, 3.14.2.1, code 0x04).
     #[error("disconnected by the client with its will")]
-    DisconnectedWithWill,
+    DisconnectedWithWill { expiry_s: Option<u32> },
     /// The network connection closed.
     #[error("connection closed by the client")]
     Closed,
@@ -37,7 +37,9 @@ impl End {
     /// What CONNACK or DISCONNECT says; `None` when nobody listens any more.
     pub(crate) const fn reason(&self) -> Option<ReasonCode> {
         match self {
-            Self::Disconnected | Self::DisconnectedWithWill | Self::Closed | Self::Io(_) => None,
+            Self::Disconnected { .. } | Self::DisconnectedWithWill { .. } | Self::Closed | Self::Io(_) => {
+                None
+            }
             Self::Malformed(error) => Some(error.reason()),
             Self::Refused { reason, .. } => Some(*reason),
         }
@@ -46,7 +48,7 @@ impl End {
     /// Label of metrics, from a closed set.
     pub(crate) fn label(&self) -> &'static str {
         match self {
-            Self::Disconnected | Self::DisconnectedWithWill => "disconnected",
+            Self::Disconnected { .. } | Self::DisconnectedWithWill { .. } => "disconnected",
             Self::Closed | Self::Io(_) => "connection lost",
             Self::Malformed(error) => error.reason().name(),
             Self::Refused { reason, .. } => reason.name(),

@@ -1,32 +1,44 @@
 //! What all connections of the gateway share, and its work in the background.
 
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
-use drover_backbone::Live;
-use drover_gateway::{Authenticator, AuthenticatorOptions, Change, Downlink, Ingress};
-use drover_model::{Clock, DeviceId};
+use drover_backbone::{Live, Log};
+use drover_db::DbError;
+use drover_gateway::{Authenticator, AuthenticatorOptions, Changes, Downlink, Ingress, Places};
+use drover_model::{Clock, DeviceId, TenantId};
 use drover_mqtt_codec::{QoS, ReasonCode};
 use drover_runtime::{Env, PartHealth, Rng, Status, Stop, Tasks};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::config::Config;
+use crate::journal::Journal;
 use crate::loops::Loops;
 use crate::message::{Message, TICKS_PER_SECOND};
 use crate::metrics::Metrics;
-use crate::session::{Client, Ending, Session};
+use crate::outbox::Bounds;
+use crate::route::settle;
+use crate::session::{Attachment, Client, Ending};
 use crate::space::{Space, Spaces};
+use crate::store::{Numbers, Store};
+
+/// Time between two sweeps of retained messages that have expired, in ticks.
+const SWEEP_TICKS: u32 = 60 * TICKS_PER_SECOND;
 
 /// Handles and state of the gateway.
 pub(crate) struct Gateway {
     pub(crate) config: Config,
     pub(crate) deny_code: ReasonCode,
-    pub(crate) ingress: Ingress,
-    pub(crate) authenticator: Authenticator,
+    pub(crate) ingress: Arc<Ingress>,
+    pub(crate) journal: Journal,
+    pub(crate) store: Store,
+    pub(crate) log: Log,
+    pub(crate) authenticator: Arc<Authenticator>,
     pub(crate) spaces: Spaces,
     pub(crate) metrics: Metrics,
     pub(crate) clock: Clock,
@@ -38,22 +50,36 @@ pub(crate) struct Gateway {
     pub(crate) connections: Arc<Semaphore>,
     /// One permit for each client that has not had its CONNACK yet.
     pub(crate) handshakes: Arc<Semaphore>,
+    pub(crate) connections_by_source: Arc<Places<IpAddr>>,
+    pub(crate) handshakes_by_source: Arc<Places<IpAddr>>,
+    pub(crate) connections_by_tenant: Arc<Places<TenantId>>,
     live: Live,
     health: PartHealth,
     ticks: AtomicU32,
+    now_ms: AtomicI64,
+    /// Sum of the positions that the last checkpoint covers.
+    pub(crate) covered: AtomicU64,
     draining: AtomicBool,
 }
 
 impl Gateway {
-    pub(crate) fn new(config: Config, env: &Env) -> anyhow::Result<Self> {
+    pub(crate) fn new(config: Config, env: &Env, store: Store, numbers: Numbers) -> anyhow::Result<Self> {
         let options = AuthenticatorOptions {
             max_cached_devices: config.max_cached_devices,
             ttl: Duration::from_secs(config.credentials_ttl_s.into()),
         };
+        let ingress = Arc::new(Ingress::open(&env.log, env.producer.clone(), env.clock.clone())?);
         Ok(Self {
+            journal: Journal::new(env.producer.clone(), ingress.clone(), numbers),
+            ingress,
+            store,
+            log: env.log.clone(),
             deny_code: config.anonymous.code().context("mqtt.anonymous.deny_code")?,
-            ingress: Ingress::open(&env.log, env.producer.clone(), env.clock.clone())?,
-            authenticator: Authenticator::new(env.peers.link("provisioning"), env.clock.clone(), options),
+            authenticator: Arc::new(Authenticator::new(
+                env.peers.link("provisioning"),
+                env.clock.clone(),
+                options,
+            )),
             spaces: Spaces::default(),
             metrics: env.metrics.register("mqtt", Metrics::register),
             clock: env.clock.clone(),
@@ -63,12 +89,26 @@ impl Gateway {
             stop: env.stop.clone(),
             connections: Arc::new(Semaphore::new(usize::try_from(config.max_connections.get())?)),
             handshakes: Arc::new(Semaphore::new(usize::try_from(config.max_handshakes.get())?)),
+            connections_by_source: Places::new(config.max_connections_per_source),
+            handshakes_by_source: Places::new(config.max_handshakes_per_source),
+            connections_by_tenant: Places::new(config.max_connections_per_tenant),
             live: env.live.clone(),
             health: env.health.part("mqtt"),
             ticks: AtomicU32::new(0),
+            now_ms: AtomicI64::new(env.clock.now().as_millis()),
+            covered: AtomicU64::new(0),
             draining: AtomicBool::new(false),
             config,
         })
+    }
+
+    pub(crate) fn checkpoint_failed(&self, error: &DbError) {
+        tracing::error!("sessions can't be written and are tried again: {error}");
+        self.health.set(Status::Degraded(format!("sessions can't be written: {error}")));
+    }
+
+    pub(crate) fn checkpoint_succeeded(&self) {
+        self.health.set(Status::Ok);
     }
 
     pub(crate) fn accept_failed(&self, error: &io::Error) {
@@ -81,15 +121,29 @@ impl Gateway {
         self.ticks.load(Ordering::Relaxed)
     }
 
+    /// The time of day in milliseconds, as coarse.
+    pub(crate) fn now_ms(&self) -> i64 {
+        self.now_ms.load(Ordering::Relaxed)
+    }
+
+    /// How much may wait for a client.
+    pub(crate) fn bounds(&self) -> Bounds {
+        Bounds { volatile: self.config.max_queued_messages, bytes: self.config.max_queued_bytes }
+    }
+
     /// Whether connections are to end.
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Acquire)
     }
 
     /// Sends a message of the platform to a device, on one of its own topics.
-    pub(crate) fn tell_device(&self, space: &Space, device: &DeviceId, topic: &str, payload: &[u8]) {
-        let message = Arc::new(Message::new(topic, payload, QoS::AtLeastOnce, self.now()));
-        space.publish_to_device(device, &message, &self.metrics);
+    pub(crate) fn tell_device(&self, space: &Arc<Space>, device: &DeviceId, topic: &str, payload: &[u8]) {
+        let message = Arc::new(Message::new(topic, payload, QoS::AtLeastOnce));
+        for (session, _) in space.of_device(device) {
+            if let Some(delivered) = session.deliver_own(&message, self.bounds()) {
+                settle(self, space, &session, delivered);
+            }
+        }
     }
 
     /// Moves the coarse clock and wakes the sessions whose time has come; at the drain, all of them.
@@ -97,6 +151,7 @@ impl Gateway {
         // Listeners are bound before any task starts.
         self.health.set(Status::Ok);
         let start = Instant::now();
+        let mut next_sweep = SWEEP_TICKS;
         let mut interval = tokio::time::interval(Duration::from_secs(1) / TICKS_PER_SECOND);
         interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -111,9 +166,34 @@ impl Gateway {
                     let ticks = start.elapsed().as_millis() * u128::from(TICKS_PER_SECOND) / 1_000;
                     let now = u32::try_from(ticks).unwrap_or(u32::MAX - 1);
                     self.ticks.store(now, Ordering::Relaxed);
+                    self.now_ms.store(self.clock.now().as_millis(), Ordering::Relaxed);
                     self.wake_overdue(now);
+                    let sweeps = now >= next_sweep;
+                    if sweeps {
+                        next_sweep = now + SWEEP_TICKS;
+                    }
+                    self.attend_spaces(sweeps);
                 }
             }
+        }
+    }
+
+    fn attend_spaces(&self, sweeps: bool) {
+        let mut counts = [0; 3];
+        for space in self.spaces.all() {
+            self.attend(&space, self.now_ms());
+            if sweeps {
+                self.expire_retained(&space);
+            }
+            counts.iter_mut().zip(space.counts()).for_each(|(sum, count)| *sum += count);
+        }
+        self.metrics.counted(counts);
+    }
+
+    /// Whoever asks for one that has expired does not get it before, either.
+    fn expire_retained(&self, space: &Arc<Space>) {
+        for topic in space.retained.lock().expire(self.now_ms()) {
+            self.journal.touch_retained(space, &topic);
         }
     }
 
@@ -139,34 +219,34 @@ impl Gateway {
         }
     }
 
-    /// Ends the sessions whose credential is gone.
-    pub(crate) async fn follow_credentials(self: Arc<Self>) -> anyhow::Result<()> {
-        let mut changes = self.authenticator.changes(&self.live);
+    /// Learns of new credentials, and ends the sessions whose credential is gone.
+    pub(crate) async fn follow_credentials(self: Arc<Self>, mut changes: Changes) -> anyhow::Result<()> {
         loop {
             // Cancel-safe: a change is taken whole or not at all.
             let change = tokio::select! {
                 () = self.stop.finish() => return Ok(()),
                 change = changes.next() => change,
             };
-            let sessions = match change {
-                None => return Ok(()),
-                Some(Change::Device(tenant, device)) => {
-                    self.spaces.find(&tenant).map(|space| space.of_device(&device)).unwrap_or_default()
+            let Some(change) = change else { return Ok(()) };
+            let attached = match &change.of {
+                Some((tenant, device)) => {
+                    self.authenticator.learn(tenant, device).await;
+                    self.spaces.find(tenant).map(|space| space.of_device(device)).unwrap_or_default()
                 }
-                Some(Change::Any) => self.spaces.all().iter().flat_map(|space| space.of_devices()).collect(),
+                None => self.spaces.all().iter().flat_map(|space| space.attached()).collect(),
             };
-            for session in sessions {
-                self.check_credential(&session).await;
+            for (_, attachment) in attached {
+                self.check_credential(&attachment).await;
             }
         }
     }
 
     /// A session whose credential can't be checked ends too: it may connect again when that works.
-    async fn check_credential(&self, session: &Session) {
-        if let Client::Device(identity) = &session.client
+    async fn check_credential(&self, attachment: &Attachment) {
+        if let Client::Device(identity) = &attachment.client
             && !self.authenticator.is_valid(identity).await.unwrap_or(false)
         {
-            session.end(Ending::CredentialGone);
+            attachment.end(Ending::CredentialGone);
         }
     }
 }

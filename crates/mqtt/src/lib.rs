@@ -1,30 +1,46 @@
 //! The MQTT gateway: MQTT 3.1.1 and 5 over TCP, TLS and WebSocket.
 //!
 //! A client's way: `listener` accepts it, one of the threads of `loops` serves it. `transport` and `websocket` make bytes of what it
-//! sends, `connect` answers its CONNECT, `connection` turns bytes into packets and packets into bytes. `publish` decides where a message
-//! goes: into the log, or through the `router` of the tenant's `space` to other clients' `session`s, which `outbound` sends. `subscribe`
-//! decides who may ask for what.
+//! sends, `connect` answers its CONNECT, `seat` gives it its session, `connection` turns bytes into packets and packets into bytes.
+//! `publish` decides where a message goes: into the log, or by `route` into the `outbox` of other clients' `session`s, from where
+//! `deliveries` sends it. `subscribe` decides who may ask for what. What clients of a tenant share is its `space`; the `router` and the
+//! `retained` messages in it are made of the `trie`, a tree of topics and filters.
+//!
+//! What outlives a connection stands in the `journal` before it is acknowledged. `checkpoint` writes it to the database (`store`),
+//! `restart` makes sessions of both (`recovery`) again.
 
-mod acknowledge;
+mod answers;
+mod checkpoint;
 mod config;
 mod connect;
 mod connection;
+mod deliveries;
 mod error;
 mod gateway;
 mod goodbye;
+mod journal;
 mod listener;
 mod loops;
 mod message;
 mod metrics;
 mod outbound;
+mod outbox;
 mod publish;
+mod recovery;
+mod restart;
+mod retained;
+mod route;
 mod router;
+mod seat;
 mod session;
 mod space;
+mod store;
 mod subscribe;
 mod transport;
+mod trie;
 mod waits;
 mod websocket;
+mod will;
 
 use std::sync::Arc;
 
@@ -33,7 +49,6 @@ use tokio_rustls::TlsAcceptor;
 
 pub use config::{Anonymous, Config};
 
-use crate::gateway::Gateway;
 use crate::transport::Layer;
 
 /// Every setting with its default.
@@ -45,8 +60,9 @@ pub const DEFAULTS: &str = include_str!("../default.toml");
 /// The log can't be read, or a thread can't be started.
 pub async fn build(config: Config, env: &Env) -> anyhow::Result<Part> {
     let max_message_bytes = usize::try_from(config.max_packet_bytes.get())?;
-    let gateway = Arc::new(Gateway::new(config, env)?);
+    let gateway = restart::open(config, env).await?;
     let report = gateway.clone();
+    let changes = gateway.authenticator.changes(&env.live);
     let serve = |layer: Layer| {
         let gateway = gateway.clone();
         move |listener| listener::serve(gateway, layer, listener)
@@ -55,9 +71,10 @@ pub async fn build(config: Config, env: &Env) -> anyhow::Result<Part> {
         .listen("mqtt", serve(Layer::Tcp))
         .listen("mqtts", serve(Layer::Tls(tls(env))))
         .listen("ws", serve(Layer::WebSocket(max_message_bytes)))
+        .task("mqtt checkpoints", checkpoint::run(gateway.clone()))
         .task("mqtt time", gateway.clone().keep_time())
         .task("mqtt downlink", gateway.clone().pass_downlink())
-        .task("mqtt credentials", gateway.clone().follow_credentials())
+        .task("mqtt credentials", gateway.clone().follow_credentials(changes))
         .task("mqtt refusals", async move {
             report.ingress.report(async { report.stop.finish().await }).await;
             Ok(())

@@ -1,8 +1,10 @@
-//! Accepts clients: a permit first, then the connection, then a task of its own.
+//! Accepts clients: the connection, a place among those of its source, a permit, and then a task of its own.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use drover_gateway::{Place, network_of};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::OwnedSemaphorePermit;
@@ -16,52 +18,79 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// After this silence the kernel asks whether the peer is still there.
 const TCP_KEEPALIVE: Duration = Duration::from_secs(300);
 
-/// What a client holds: its place among all, and for its start one among those that start.
+/// What a client holds: its place among all and among those of its source, and for its start the same among those that start.
 pub(crate) struct Permits {
-    pub(crate) connection: OwnedSemaphorePermit,
-    pub(crate) handshake: OwnedSemaphorePermit,
+    pub(crate) connection: (OwnedSemaphorePermit, Place<IpAddr>),
+    pub(crate) handshake: (OwnedSemaphorePermit, Place<IpAddr>),
 }
 
 /// Serves a listener until the drain, and returns when all connections of the gateway have ended.
 pub(crate) async fn serve(gateway: Arc<Gateway>, layer: Layer, listener: TcpListener) -> anyhow::Result<()> {
     loop {
-        // Cancel-safe: a permit or a connection that is not returned is not taken.
-        let permits = tokio::select! {
-            () = gateway.stop.drain() => break,
-            permits = permits(&gateway) => permits?,
-        };
+        // Cancel-safe: a connection that is not returned is not taken.
         let accepted = tokio::select! {
             () = gateway.stop.drain() => break,
             accepted = listener.accept() => accepted,
         };
-        match accepted {
-            Ok((stream, peer)) => {
-                prepare(&stream);
-                match stream.into_std() {
-                    Ok(stream) => {
-                        let (gateway, layer) = (gateway.clone(), layer.clone());
-                        let socket = (stream, peer.ip());
-                        gateway.clone().loops.serve(Accepted { gateway, layer, socket, permits }).await;
-                    }
-                    Err(error) => gateway.accept_failed(&error),
-                }
-            }
+        let (stream, source) = match accepted {
+            Ok((stream, peer)) => (stream, peer.ip()),
             Err(error) => {
                 gateway.accept_failed(&error);
                 tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
             }
-        }
+        };
+        let places = match places(&gateway, source) {
+            Ok(places) => places,
+            Err(reason) => {
+                // Dropping the stream closes it.
+                gateway.metrics.closed(reason);
+                continue;
+            }
+        };
+        // After accepting, lest a listener without clients keeps a permit; so one client of each waits here. Cancel-safe: a client that
+        // waits at the drain was not let in yet.
+        let permits = tokio::select! {
+            () = gateway.stop.drain() => break,
+            permits = permits(&gateway, places) => permits?,
+        };
+        pass_on(&gateway, layer.clone(), (stream, source), permits).await;
     }
     drop(listener);
     let _all = gateway.connections.acquire_many(gateway.config.max_connections.get()).await?;
     Ok(())
 }
 
-async fn permits(gateway: &Gateway) -> anyhow::Result<Permits> {
+/// The source's places for a connection and for its handshake, or which of them are all taken.
+fn places(gateway: &Gateway, source: IpAddr) -> Result<[Place<IpAddr>; 2], &'static str> {
+    let source = network_of(source);
+    let connection = gateway.connections_by_source.take(&source).ok_or("connections of the source")?;
+    let handshake = gateway.handshakes_by_source.take(&source).ok_or("handshakes of the source")?;
+    Ok([connection, handshake])
+}
+
+/// Waits until there is room for one more.
+async fn permits(gateway: &Gateway, [connection, handshake]: [Place<IpAddr>; 2]) -> anyhow::Result<Permits> {
     Ok(Permits {
-        connection: gateway.connections.clone().acquire_owned().await?,
-        handshake: gateway.handshakes.clone().acquire_owned().await?,
+        connection: (gateway.connections.clone().acquire_owned().await?, connection),
+        handshake: (gateway.handshakes.clone().acquire_owned().await?, handshake),
     })
+}
+
+async fn pass_on(
+    gateway: &Arc<Gateway>,
+    layer: Layer,
+    (stream, source): (TcpStream, IpAddr),
+    permits: Permits,
+) {
+    prepare(&stream);
+    match stream.into_std() {
+        Ok(stream) => {
+            let accepted = Accepted { gateway: gateway.clone(), layer, socket: (stream, source), permits };
+            gateway.loops.serve(accepted).await;
+        }
+        Err(error) => gateway.accept_failed(&error),
+    }
 }
 
 /// Neither setting is vital.

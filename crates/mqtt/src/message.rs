@@ -3,28 +3,41 @@
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use drover_mqtt_codec::{PublishProperties, QoS};
 
 /// Ticks of the gateway's clock in a second; it is as coarse as keep-alives and timeouts allow.
 pub(crate) const TICKS_PER_SECOND: u32 = 2;
 
 /// What is published.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Message {
+    /// Names it in the journal; 0 while it is not there.
+    pub(crate) number: u64,
     pub(crate) topic: Box<str>,
-    pub(crate) payload: Box<[u8]>,
+    pub(crate) payload: Bytes,
     /// What is forwarded as it came (MQTT 5, 3.3.2.3).
     pub(crate) properties: Option<Box<PublishProperties>>,
     /// Of the publisher; a subscription has its own maximum.
     pub(crate) qos: QoS,
-    /// When it came, in ticks.
-    pub(crate) received: u32,
+    /// Whether the publisher wants it kept for later subscribers.
+    pub(crate) retain: bool,
+    /// When it came, in milliseconds since 1970.
+    pub(crate) received_ms: i64,
 }
 
 impl Message {
     /// A message of the server itself.
-    pub(crate) fn new(topic: &str, payload: &[u8], qos: QoS, now: u32) -> Self {
-        Self { topic: topic.into(), payload: payload.into(), properties: None, qos, received: now }
+    pub(crate) fn new(topic: &str, payload: &[u8], qos: QoS) -> Self {
+        Self {
+            number: 0,
+            topic: topic.into(),
+            payload: Bytes::copy_from_slice(payload),
+            properties: None,
+            qos,
+            retain: false,
+            received_ms: 0,
+        }
     }
 
     /// What it adds to a queue, in bytes.
@@ -32,16 +45,22 @@ impl Message {
         self.topic.len() + self.payload.len()
     }
 
-    /// The seconds that are left of its expiry: `None` when it has none, `Err` when they are over (MQTT 5, 3.3.2.3.3).
-    pub(crate) fn expiry_left(&self, now: u32) -> Result<Option<u32>, Expired> {
-        let Some(expiry) = self.properties.as_ref().and_then(|properties| properties.message_expiry_s) else {
-            return Ok(None);
-        };
-        let waited = now.saturating_sub(self.received) / TICKS_PER_SECOND;
-        match expiry.checked_sub(waited) {
-            Some(left) if left > 0 || waited == 0 => Ok(Some(left)),
-            _ => Err(Expired),
+    /// Seconds after which it is worth nothing.
+    pub(crate) fn expiry_s(&self) -> Option<u32> {
+        self.properties.as_ref().and_then(|properties| properties.message_expiry_s)
+    }
+
+    /// The seconds that are left of its expiry: `None` when it has none, `Err` when they are over (MQTT 5, 3.3.2.3.3). The time of
+    /// day is asked for only when it matters.
+    pub(crate) fn expiry_left(&self, now_ms: impl FnOnce() -> i64) -> Result<Option<u32>, Expired> {
+        let Some(expiry) = self.expiry_s() else { return Ok(None) };
+        let waited_ms = now_ms().saturating_sub(self.received_ms).max(0);
+        let left_ms = i64::from(expiry) * 1_000 - waited_ms;
+        if left_ms <= 0 && waited_ms > 0 {
+            return Err(Expired);
         }
+        // Rounded up: a part of a second is still some time.
+        Ok(Some(u32::try_from((left_ms + 999) / 1_000).unwrap_or(expiry)))
     }
 }
 
@@ -55,6 +74,8 @@ pub(crate) struct Delivery {
     pub(crate) message: Arc<Message>,
     /// The lower of the message's and the subscription's.
     pub(crate) qos: QoS,
+    /// The flag that the client sees: it is a retained message, or the subscription wants the flag as it was published (MQTT 5, 3.3.1.3).
+    pub(crate) retain: bool,
     /// Of every matching subscription that has one (MQTT 5, 3.3.4).
     pub(crate) subscription_ids: Option<Box<[NonZeroU32]>>,
 }
@@ -68,11 +89,15 @@ mod tests {
         let properties = PublishProperties { message_expiry_s: Some(10), ..PublishProperties::default() };
         let message = Message {
             properties: Some(Box::new(properties)),
-            ..Message::new("a", b"", QoS::AtMostOnce, 100)
+            received_ms: 5_000,
+            ..Message::new("a", b"", QoS::AtMostOnce)
         };
-        assert_eq!(message.expiry_left(100), Ok(Some(10)));
-        assert_eq!(message.expiry_left(100 + 4 * TICKS_PER_SECOND), Ok(Some(6)));
-        assert_eq!(message.expiry_left(100 + 10 * TICKS_PER_SECOND), Err(Expired));
-        assert_eq!(Message::new("a", b"", QoS::AtMostOnce, 0).expiry_left(u32::MAX), Ok(None));
+        assert_eq!(message.expiry_left(|| 5_000), Ok(Some(10)));
+        assert_eq!(message.expiry_left(|| 9_000), Ok(Some(6)));
+        assert_eq!(message.expiry_left(|| 14_999), Ok(Some(1)));
+        assert_eq!(message.expiry_left(|| 15_000), Err(Expired));
+        assert_eq!(message.expiry_left(|| 0), Ok(Some(10)), "the clock was set back");
+        let lasting = Message::new("a", b"", QoS::AtMostOnce);
+        assert_eq!(lasting.expiry_left(|| i64::MAX), Ok(None));
     }
 }

@@ -12,12 +12,21 @@ type Label = [(&'static str, &'static str); 1];
 pub(crate) struct Metrics {
     pub(crate) connections: Family<Label, Gauge>,
     pub(crate) accept_errors: Counter,
+    closed: Family<Label, Counter>,
     connects: Family<Label, Counter>,
     endings: Family<Label, Counter>,
     refused: Family<Label, Counter>,
     drops: Family<Label, Counter>,
-    received: [Counter; 2],
-    sent: [Counter; 2],
+    received: [Counter; 3],
+    sent: [Counter; 3],
+    sessions: Gauge,
+    subscriptions: Gauge,
+    retained_messages: Gauge,
+    pub(crate) wills: Counter,
+    pub(crate) checkpoints: Counter,
+    pub(crate) checkpoint_failures: Counter,
+    pub(crate) sessions_expired: Counter,
+    pub(crate) sessions_over_bound: Counter,
     pub(crate) acknowledged: Counter,
     pub(crate) acknowledgements: Counter,
     pub(crate) bytes_received: Counter,
@@ -30,17 +39,27 @@ impl Metrics {
     pub(crate) fn register(registry: &mut Registry) -> Self {
         let publishes = Family::<[(&'static str, &'static str); 2], Counter>::default();
         let by_qos = |direction| {
-            ["0", "1"].map(|qos| publishes.get_or_create_owned(&[("direction", direction), ("qos", qos)]))
+            ["0", "1", "2"]
+                .map(|qos| publishes.get_or_create_owned(&[("direction", direction), ("qos", qos)]))
         };
         let metrics = Self {
             connections: Family::default(),
             accept_errors: Counter::default(),
+            closed: Family::default(),
             connects: Family::default(),
             endings: Family::default(),
             refused: Family::default(),
             drops: Family::default(),
             received: by_qos("in"),
             sent: by_qos("out"),
+            sessions: Gauge::default(),
+            subscriptions: Gauge::default(),
+            retained_messages: Gauge::default(),
+            wills: Counter::default(),
+            checkpoints: Counter::default(),
+            checkpoint_failures: Counter::default(),
+            sessions_expired: Counter::default(),
+            sessions_over_bound: Counter::default(),
             acknowledged: Counter::default(),
             acknowledgements: Counter::default(),
             bytes_received: Counter::default(),
@@ -60,6 +79,7 @@ impl Metrics {
             "Connections that could not be accepted",
             self.accept_errors.clone(),
         );
+        registry.register("closed", "Connections closed at once, by reason", self.closed.clone());
         registry.register("connects", "CONNECT packets answered, by outcome", self.connects.clone());
         registry.register("endings", "Connections ended, by reason", self.endings.clone());
         registry.register("refused", "Messages and subscriptions refused, by reason", self.refused.clone());
@@ -72,8 +92,36 @@ impl Metrics {
         );
         registry.register("received_bytes", "Bytes received", self.bytes_received.clone());
         registry.register("sent_bytes", "Bytes sent", self.bytes_sent.clone());
+        registry.register("sessions", "Sessions, with those whose clients are away", self.sessions.clone());
+        registry.register("subscriptions", "Subscriptions, shared ones included", self.subscriptions.clone());
+        registry.register("retained_messages", "Retained messages", self.retained_messages.clone());
+        registry.register("wills", "Wills published", self.wills.clone());
+        registry.register("checkpoints", "Checkpoints of sessions written", self.checkpoints.clone());
+        registry.register(
+            "checkpoint_failures",
+            "Checkpoints of sessions that could not be written",
+            self.checkpoint_failures.clone(),
+        );
+        registry.register("sessions_expired", "Sessions that expired", self.sessions_expired.clone());
+        registry.register(
+            "sessions_over_bound",
+            "Sessions ended because too much waited for their clients",
+            self.sessions_over_bound.clone(),
+        );
         registry.register("pauses", "Times that reading of a client paused", self.pauses.clone());
         registry.register("paused", "Clients whose reading is paused", self.paused.clone());
+    }
+
+    /// How many sessions, subscriptions and retained messages there are.
+    pub(crate) fn counted(&self, counts: [usize; 3]) {
+        let gauges = [&self.sessions, &self.subscriptions, &self.retained_messages];
+        for (gauge, count) in gauges.into_iter().zip(counts) {
+            gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+    }
+
+    pub(crate) fn closed(&self, reason: &'static str) {
+        self.closed.get_or_create(&[("reason", reason)]).inc();
     }
 
     pub(crate) fn connect(&self, outcome: &'static str) {
@@ -92,21 +140,25 @@ impl Metrics {
         self.drops.get_or_create(&[("reason", reason)]).inc();
     }
 
+    pub(crate) fn dropped_many(&self, reason: &'static str, count: usize) {
+        if count > 0 {
+            self.drops.get_or_create(&[("reason", reason)]).inc_by(u64::try_from(count).unwrap_or(u64::MAX));
+        }
+    }
+
     pub(crate) fn received(&self, qos: QoS) {
-        let [at_most_once, at_least_once] = &self.received;
-        if qos == QoS::AtMostOnce {
-            at_most_once.inc()
-        } else {
-            at_least_once.inc()
-        };
+        of_qos(&self.received, qos).inc();
     }
 
     pub(crate) fn sent(&self, qos: QoS) {
-        let [at_most_once, at_least_once] = &self.sent;
-        if qos == QoS::AtMostOnce {
-            at_most_once.inc()
-        } else {
-            at_least_once.inc()
-        };
+        of_qos(&self.sent, qos).inc();
+    }
+}
+
+const fn of_qos([at_most_once, at_least_once, exactly_once]: &[Counter; 3], qos: QoS) -> &Counter {
+    match qos {
+        QoS::AtMostOnce => at_most_once,
+        QoS::AtLeastOnce => at_least_once,
+        QoS::ExactlyOnce => exactly_once,
     }
 }

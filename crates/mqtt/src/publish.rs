@@ -1,23 +1,23 @@
 //! PUBLISH from a client: may it, and where does it go: into the log, to other clients, or back as the time of day.
 
-use std::sync::Arc;
+use std::num::NonZeroU16;
 
 use bytes::Bytes;
 use drover_backbone::Refused;
-use drover_gateway::{RefusedReason, Sender};
+use drover_gateway::{RefusedReason, Sender, SessionPublish};
 use drover_model::Channel;
 use drover_model::topic::{ERRORS, TIME, Upward};
-use drover_mqtt_codec::{Publish, PublishProperties, QoS, ReasonCode, Version, Will};
+use drover_mqtt_codec::{Publish, PublishProperties, QoS, ReasonCode, Version};
+use drover_proto::sessions::v1::{self, change::Change};
 
-use crate::acknowledge::Outcome;
+use crate::answers::{Answer, Outcome};
 use crate::connect::topic_levels;
 use crate::connection::{Connection, Held, Scratch};
 use crate::error::End;
 use crate::gateway::Gateway;
 use crate::message::Message;
-use crate::router::Hit;
-use crate::session::{Client, Session};
-use crate::space::Space;
+use crate::route::{Origin, route};
+use crate::session::{Owner, Unreleased};
 
 /// Takes one PUBLISH. Its acknowledgement takes its place in the order of the connection.
 pub(crate) fn receive(
@@ -25,59 +25,44 @@ pub(crate) fn receive(
     mut publish: Publish,
     scratch: &mut Scratch,
 ) -> Result<(), End> {
-    check_offered(connection, &publish)?;
     let topic = resolve_alias(connection, &mut publish)?;
+    check_protocol(connection, &publish)?;
     connection.gateway.metrics.received(publish.qos);
-    let text = std::str::from_utf8(&topic).unwrap_or_default();
+    if publish.qos == QoS::ExactlyOnce && is_repeated(connection, &publish) {
+        return Ok(());
+    }
+    publish.topic = topic;
+    handle(connection, publish, scratch)
+}
+
+/// Takes a PUBLISH whose topic is known to its destination; also once more when the log was busy at first.
+pub(crate) fn handle(
+    connection: &mut Connection,
+    publish: Publish,
+    scratch: &mut Scratch,
+) -> Result<(), End> {
+    let text = std::str::from_utf8(&publish.topic).unwrap_or_default();
     if topic_levels(text) > connection.gateway.config.max_topic_levels {
         let refusal = (ReasonCode::TopicNameInvalid, "the topic has too many levels");
-        return refuse(connection, &publish, text, refusal, RefusedReason::TopicInvalid);
+        return refuse(connection, &publish, refusal, RefusedReason::TopicInvalid);
     }
-    let session = connection.registration.session.clone();
-    match destination(&session.client, text) {
+    match destination(&connection.seat.session.key.owner, text) {
         Some(Upward::Channel(channel)) => ingest(connection, channel, publish),
         Some(Upward::Time) => {
             tell_time(connection);
-            connection.acknowledge_later(publish.packet_id, Outcome::Done(ReasonCode::Success, ""), 0);
+            acknowledge(connection, &publish, Outcome::now(ReasonCode::Success, ""));
             Ok(())
         }
-        Some(Upward::Free) => {
-            let packet_id = publish.packet_id;
-            let message = message_of(text, publish, connection.gateway.now());
-            let reached = route(
-                &connection.gateway,
-                &connection.registration.space,
-                &session,
-                message,
-                &mut scratch.hits,
-            );
-            let reason = if reached { ReasonCode::Success } else { ReasonCode::NoMatchingSubscribers };
-            connection.acknowledge_later(packet_id, Outcome::Done(reason, ""), 0);
-            Ok(())
-        }
+        Some(Upward::Free) => distribute(connection, publish, scratch),
         Some(Upward::Reserved) | None => {
             let refusal = (ReasonCode::NotAuthorized, "the client may not publish to this topic");
-            refuse(connection, &publish, text, refusal, RefusedReason::NotAllowed)
+            refuse(connection, &publish, refusal, RefusedReason::NotAllowed)
         }
     }
 }
 
-/// What the gateway does not offer, and said so in CONNACK, ends the connection.
-fn check_offered(connection: &mut Connection, publish: &Publish) -> Result<(), End> {
-    let tenant = connection.registration.session.client.tenant();
-    let ingress = &connection.gateway.ingress;
-    if publish.qos == QoS::ExactlyOnce {
-        ingress.refused(tenant, RefusedReason::QosNotSupported);
-        return Err(End::refused(ReasonCode::QosNotSupported, "QoS 2 is not offered"));
-    }
-    if publish.retain {
-        if connection.version() == Version::V5 {
-            ingress.refused(tenant, RefusedReason::RetainNotSupported);
-            return Err(End::refused(ReasonCode::RetainNotSupported, "retained messages are not offered"));
-        }
-        // 3.1.1 has no way to refuse it: the message is delivered and not kept.
-        connection.gateway.metrics.dropped("retain flag of 3.1.1");
-    }
+/// What a client must not send ends the connection.
+fn check_protocol(connection: &Connection, publish: &Publish) -> Result<(), End> {
     if publish.packet_id.is_some() && connection.is_window_full() {
         let text = "more messages are unacknowledged than the receive maximum allows";
         return Err(End::refused(ReasonCode::ReceiveMaximumExceeded, text));
@@ -87,6 +72,104 @@ fn check_offered(connection: &mut Connection, publish: &Publish) -> Result<(), E
         return Err(End::refused(ReasonCode::ProtocolError, "PUBLISH has a subscription identifier"));
     }
     Ok(())
+}
+
+/// Whether a QoS 2 message came before and was not released (MQTT 5, 4.3.3): it is acknowledged, and not taken again.
+fn is_repeated(connection: &mut Connection, publish: &Publish) -> bool {
+    let Some(packet_id) = publish.packet_id else { return false };
+    let ticket = {
+        let state = connection.seat.session.state.lock();
+        let known = state.unreleased.iter().find(|known| known.packet_id == packet_id);
+        let Some(known) = known else { return false };
+        known.ticket.clone()
+    };
+    connection.answers.push(Answer::PubRec(packet_id), Outcome::durable(ticket), 0);
+    true
+}
+
+/// Puts the acknowledgement of a message in its turn. A QoS 2 message that was taken is remembered until the client releases it.
+fn acknowledge(connection: &mut Connection, publish: &Publish, outcome: Outcome) {
+    let Some(packet_id) = publish.packet_id else { return };
+    let answer = if publish.qos == QoS::ExactlyOnce {
+        if !outcome.reason.is_error() {
+            let unreleased = Unreleased { packet_id, ticket: outcome.ticket.clone() };
+            connection.seat.session.state.lock().unreleased.push(unreleased);
+        }
+        Answer::PubRec(packet_id)
+    } else {
+        Answer::PubAck(packet_id)
+    };
+    connection.answers.push(answer, outcome, publish.payload.len());
+}
+
+/// PUBREL: the client knows that its message has arrived, and may use the packet id again (MQTT 5, 4.3.3).
+pub(crate) fn release(connection: &mut Connection, packet_id: NonZeroU16) -> Result<(), End> {
+    let seat = &connection.seat;
+    let is_known = {
+        let mut state = seat.session.state.lock();
+        let position = state.unreleased.iter().position(|known| known.packet_id == packet_id);
+        position.map(|position| state.unreleased.swap_remove(position)).is_some()
+    };
+    let outcome = if !is_known {
+        Outcome::now(ReasonCode::PacketIdentifierNotFound, "")
+    } else if seat.session.is_durable() {
+        let released = v1::Released {
+            session: seat.session.number,
+            packet_ids: vec![packet_id.get().into()],
+            at_us: seat.gateway.ingress.next_us(),
+        };
+        Outcome::durable(Some(seat.note(Change::Released(released))?))
+    } else {
+        Outcome::now(ReasonCode::Success, "")
+    };
+    connection.answers.push(Answer::PubComp(packet_id), outcome, 0);
+    Ok(())
+}
+
+/// Sends a message on a free topic to its subscribers. While the log takes nothing, it is held and reading pauses.
+fn distribute(connection: &mut Connection, publish: Publish, scratch: &mut Scratch) -> Result<(), End> {
+    let seat = &connection.seat;
+    let gateway = seat.gateway.clone();
+    let message = message_of(&gateway, &publish);
+    let max_bytes = gateway.config.max_retained_bytes;
+    if message.retain && !seat.space.retained.lock().takes(&message, max_bytes) {
+        let refusal = (ReasonCode::QuotaExceeded, "the tenant has too many retained messages");
+        return refuse(connection, &publish, refusal, RefusedReason::RetainedFull);
+    }
+    let is_exactly_once = publish.qos == QoS::ExactlyOnce && seat.session.is_durable();
+    let origin = Origin {
+        publisher: seat.session.number,
+        packet_id: if is_exactly_once { publish.packet_id.map_or(0, NonZeroU16::get) } else { 0 },
+        will_of: 0,
+    };
+    // Held until the packet id is known: a checkpoint has both or finds both in the journal.
+    let _fence = is_exactly_once.then(|| gateway.journal.fence());
+    match route(&gateway, &seat.space, origin, message, &mut scratch.hits) {
+        Ok(routed) => {
+            if is_exactly_once {
+                gateway.journal.touch(&seat.space, &seat.session);
+            }
+            let reason =
+                if routed.has_subscribers { ReasonCode::Success } else { ReasonCode::NoMatchingSubscribers };
+            acknowledge(connection, &publish, Outcome { ticket: routed.ticket, reason, text: "" });
+            Ok(())
+        }
+        Err(_busy) => {
+            let gateway = gateway.clone();
+            let ready = async move { gateway.journal.ready().await };
+            connection.hold(Held { publish: detach(publish), ready: Box::pin(ready) });
+            Ok(())
+        }
+    }
+}
+
+/// A copy that does not keep the read buffer.
+fn detach(publish: Publish) -> Publish {
+    Publish {
+        payload: Bytes::copy_from_slice(&publish.payload),
+        topic: Bytes::copy_from_slice(&publish.topic),
+        ..publish
+    }
 }
 
 /// The topic itself, or what its alias stands for (MQTT 5, 3.3.2.3.4).
@@ -114,11 +197,11 @@ fn resolve_alias(connection: &mut Connection, publish: &mut Publish) -> Result<B
 }
 
 /// Where a client's message goes; `None` when it may not publish there. Default: nowhere.
-fn destination(client: &Client, topic: &str) -> Option<Upward> {
-    let Client::Device(identity) = client else { return Some(Upward::Free) };
+pub(crate) fn destination(owner: &Owner, topic: &str) -> Option<Upward> {
+    let Owner::Device(device) = owner else { return Some(Upward::Free) };
     match Upward::of(topic) {
         Upward::Free => {
-            let rest = topic.strip_prefix("dev/")?.strip_prefix(identity.device.as_str())?;
+            let rest = topic.strip_prefix("dev/")?.strip_prefix(device.as_str())?;
             (rest.is_empty() || rest.starts_with('/')).then_some(Upward::Free)
         }
         upward => Some(upward),
@@ -126,122 +209,81 @@ fn destination(client: &Client, topic: &str) -> Option<Upward> {
 }
 
 /// Offers a message to the log. While the log takes none, the message is held and reading pauses.
-pub(crate) fn ingest(connection: &mut Connection, channel: Channel, publish: Publish) -> Result<(), End> {
-    let session = connection.registration.session.clone();
-    let Client::Device(identity) = &session.client else { return Ok(()) };
-    let content_type = publish.properties.as_ref().and_then(|properties| properties.content_type.as_deref());
-    let sender = Sender { tenant: &identity.tenant, device: &identity.device, publish: None };
-    match connection.gateway.ingress.accept(
-        &sender,
-        channel,
-        content_type.unwrap_or_default(),
-        &publish.payload,
-    ) {
+fn ingest(connection: &mut Connection, channel: Channel, publish: Publish) -> Result<(), End> {
+    let seat = &connection.seat;
+    let gateway = seat.gateway.clone();
+    let Owner::Device(device) = &seat.session.key.owner else { return Ok(()) };
+    let properties = publish.properties.as_ref();
+    let content_type = properties.and_then(|properties| properties.content_type.as_deref());
+    let is_exactly_once = publish.qos == QoS::ExactlyOnce && seat.session.is_durable();
+    let again = SessionPublish {
+        session: seat.session.number,
+        packet_id: publish.packet_id.map_or(0, |packet_id| packet_id.get().into()),
+    };
+    let sender = Sender { tenant: &seat.space.tenant, device, publish: is_exactly_once.then_some(again) };
+    let _fence = is_exactly_once.then(|| gateway.journal.fence());
+    let accepted =
+        gateway.ingress.accept(&sender, channel, content_type.unwrap_or_default(), &publish.payload);
+    match accepted {
         Ok(ticket) => {
-            connection.acknowledge_later(publish.packet_id, Outcome::Logged(ticket), publish.payload.len());
+            if is_exactly_once {
+                gateway.journal.touch(&seat.space, &seat.session);
+            }
+            acknowledge(connection, &publish, Outcome::durable(Some(ticket)));
             Ok(())
         }
         Err(Refused::Busy | Refused::Full) => {
-            let payload = Bytes::copy_from_slice(&publish.payload);
-            let gateway = connection.gateway.clone();
-            let ready = async move {
-                if let Client::Device(identity) = &session.client {
-                    gateway.ingress.ready(&identity.tenant, &identity.device).await;
-                }
-            };
-            let publish = Publish { payload, topic: Bytes::new(), ..publish };
-            connection.hold(Held { channel, publish, ready: Box::pin(ready) });
+            let (gateway, tenant, device) = (gateway.clone(), seat.space.tenant.clone(), device.clone());
+            let ready = async move { gateway.ingress.ready(&tenant, &device).await };
+            connection.hold(Held { publish: detach(publish), ready: Box::pin(ready) });
             Ok(())
         }
         Err(Refused::TooLarge) => {
             let refusal = (ReasonCode::QuotaExceeded, "the message is longer than the log takes");
-            refuse(connection, &publish, channel.topic(), refusal, RefusedReason::TooLarge)
+            refuse(connection, &publish, refusal, RefusedReason::TooLarge)
         }
         Err(Refused::Stopped) => Err(End::refused(ReasonCode::ServerShuttingDown, "the log is closed")),
     }
 }
 
-/// Refuses one message and keeps the connection. Who can't be told by PUBACK is told on `v1/errors`.
+/// Refuses one message and keeps the connection. Who can't be told by PUBACK or PUBREC is told on `v1/errors`.
 fn refuse(
     connection: &mut Connection,
     publish: &Publish,
-    topic: &str,
     (reason, text): (ReasonCode, &'static str),
     counted: RefusedReason,
 ) -> Result<(), End> {
-    let session = connection.registration.session.clone();
-    connection.gateway.ingress.refused(session.client.tenant(), counted);
-    connection.gateway.metrics.refused(counted.as_str());
+    let seat = &connection.seat;
+    seat.gateway.ingress.refused(&seat.space.tenant, counted);
+    seat.gateway.metrics.refused(counted.as_str());
     let silent = connection.version() == Version::V4 || publish.qos == QoS::AtMostOnce;
-    if let Some(device) = session.client.device().filter(|_| silent) {
-        let error = serde_json::json!({ "topic": topic, "reason": text }).to_string();
-        connection.gateway.tell_device(&connection.registration.space, device, ERRORS, error.as_bytes());
+    if let Some(device) = seat.session.key.owner.device().filter(|_| silent) {
+        let error = serde_json::json!({ "topic": publish.topic_str(), "reason": text }).to_string();
+        seat.gateway.tell_device(&seat.space, device, ERRORS, error.as_bytes());
     }
-    connection.acknowledge_later(publish.packet_id, Outcome::Done(reason, text), 0);
+    acknowledge(connection, publish, Outcome::now(reason, text));
     Ok(())
 }
 
 fn tell_time(connection: &Connection) {
-    if let Some(device) = connection.registration.session.client.device() {
-        let answer = format!("{{\"ms\":{}}}", connection.gateway.clock.now().as_millis());
-        connection.gateway.tell_device(&connection.registration.space, device, TIME, answer.as_bytes());
+    let seat = &connection.seat;
+    if let Some(device) = seat.session.key.owner.device() {
+        let answer = format!("{{\"ms\":{}}}", seat.gateway.clock.now().as_millis());
+        seat.gateway.tell_device(&seat.space, device, TIME, answer.as_bytes());
     }
 }
 
-fn message_of(topic: &str, publish: Publish, now: u32) -> Message {
+fn message_of(gateway: &Gateway, publish: &Publish) -> Message {
     // Copies: what the message keeps must not keep the read buffer.
-    let properties = publish.properties.filter(|properties| **properties != PublishProperties::default());
-    Message { properties, ..Message::new(topic, &publish.payload, publish.qos, now) }
-}
-
-fn route(gateway: &Gateway, space: &Space, session: &Session, message: Message, hits: &mut Vec<Hit>) -> bool {
-    space.publish(&Arc::new(message), session.number, hits, &gateway.metrics)
-}
-
-/// Whether a will may be kept, by what is offered and by where the client may publish.
-pub(crate) fn check_will(will: &mut Will, client: &Client, version: Version) -> Result<(), End> {
-    if will.qos == QoS::ExactlyOnce {
-        return Err(End::refused(ReasonCode::QosNotSupported, "a will with QoS 2 is not offered"));
-    }
-    if will.retain && version == Version::V5 {
-        return Err(End::refused(ReasonCode::RetainNotSupported, "a retained will is not offered"));
-    }
-    match destination(client, &will.topic) {
-        Some(Upward::Channel(_) | Upward::Free) => Ok(()),
-        Some(Upward::Time | Upward::Reserved) | None => {
-            Err(End::refused(ReasonCode::NotAuthorized, "the client may not publish to its will's topic"))
-        }
-    }
-}
-
-/// Publishes the will of a session that has ended (MQTT 5, 3.1.2.5). Session expiry is 0, so no will delay applies.
-pub(crate) fn send_will(gateway: &Gateway, space: &Space, session: &Session, will: Will) {
-    let properties = will.properties.map(|will| *will).unwrap_or_default();
-    match (destination(&session.client, &will.topic), &session.client) {
-        (Some(Upward::Channel(channel)), Client::Device(identity)) => {
-            let content_type = properties.content_type.unwrap_or_default();
-            let sender = Sender { tenant: &identity.tenant, device: &identity.device, publish: None };
-            if gateway.ingress.accept(&sender, channel, &content_type, &will.payload).is_err() {
-                gateway.ingress.refused(session.client.tenant(), RefusedReason::LogBusy);
-                gateway.metrics.refused(RefusedReason::LogBusy.as_str());
-            }
-        }
-        (Some(Upward::Free), _) => {
-            let properties = PublishProperties {
-                payload_is_utf8: properties.payload_is_utf8,
-                message_expiry_s: properties.message_expiry_s,
-                content_type: properties.content_type,
-                response_topic: properties.response_topic,
-                correlation_data: properties.correlation_data,
-                user_properties: properties.user_properties,
-                ..PublishProperties::default()
-            };
-            let mut message = Message::new(&will.topic, &will.payload, will.qos, gateway.now());
-            message.properties = Some(properties)
-                .filter(|properties| *properties != PublishProperties::default())
-                .map(Box::new);
-            route(gateway, space, session, message, &mut Vec::new());
-        }
-        _ => {}
-    }
+    let properties = publish.properties.clone();
+    let properties =
+        properties.filter(|properties| **properties != PublishProperties::default()).map(|mut some| {
+            some.correlation_data = some.correlation_data.map(|data| Bytes::copy_from_slice(&data));
+            some
+        });
+    let mut message = Message::new(publish.topic_str(), &publish.payload, publish.qos);
+    message.retain = publish.retain;
+    message.received_ms = gateway.clock.now().as_millis();
+    message.properties = properties;
+    message
 }

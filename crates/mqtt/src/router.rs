@@ -1,176 +1,206 @@
-//! The topic tree of one tenant: which sessions a topic reaches. One level of a filter is one node.
+//! Which sessions a topic of one tenant reaches. A session is known by its number; what else it is, is not known here.
+
+mod shared;
 
 use std::num::NonZeroU32;
-use std::sync::Arc;
 
 use drover_mqtt_codec::QoS;
 use hashbrown::HashMap;
+use smallvec::SmallVec;
 
-use crate::session::Session;
+pub(crate) use self::shared::Members;
 
-/// What a client asked for with a filter.
-#[derive(Clone)]
-pub(crate) struct Subscriber {
-    pub(crate) session: Arc<Session>,
+use self::shared::Groups;
+use crate::trie::Trie;
+
+/// What a client asked for with a filter (MQTT 5, 3.8.3.1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Options {
     pub(crate) qos: QoS,
     pub(crate) no_local: bool,
+    pub(crate) retain_as_published: bool,
     pub(crate) id: Option<NonZeroU32>,
 }
 
-/// A session that a topic reaches, by the highest QoS of its matching subscriptions and with all their identifiers.
-pub(crate) struct Hit {
-    pub(crate) session: Arc<Session>,
+/// A session that has subscribed to a filter.
+pub(crate) struct Member<S> {
+    pub(crate) number: u64,
+    pub(crate) session: S,
+    pub(crate) options: Options,
+}
+
+/// A session that a topic reaches, with what its matching subscriptions ask for together.
+#[derive(Debug)]
+pub(crate) struct Hit<S> {
+    pub(crate) number: u64,
+    pub(crate) session: S,
+    /// The highest of all.
     pub(crate) qos: QoS,
-    pub(crate) ids: Vec<NonZeroU32>,
+    /// Whether one asks for it.
+    pub(crate) retain_as_published: bool,
+    /// Those of all (MQTT 5, 3.3.4), in no particular order.
+    pub(crate) ids: SmallVec<[NonZeroU32; 2]>,
 }
 
-/// Filters and their subscribers.
-#[derive(Default)]
-pub(crate) struct Tree {
-    root: Node,
+/// The subscriptions of a tenant.
+pub(crate) struct Tree<S> {
+    ordinary: Trie<Subscribers<S>>,
+    shared: Trie<Groups<S>>,
+    len: usize,
 }
 
-#[derive(Default)]
-struct Node {
-    children: HashMap<Box<str>, Node>,
-    /// Subscribers of filters that end here, by session.
-    here: HashMap<u64, Subscriber>,
-    /// Subscribers of filters that end with `#` beneath here.
-    beneath: HashMap<u64, Subscriber>,
+impl<S> Default for Tree<S> {
+    fn default() -> Self {
+        Self { ordinary: Trie::default(), shared: Trie::default(), len: 0 }
+    }
 }
 
-/// Name of the node for the wildcard of one level; no topic has a level of that name.
-const ONE_LEVEL: &str = "+";
+/// The sessions that have subscribed to one filter.
+enum Subscribers<S> {
+    One(Member<S>),
+    Many(Box<HashMap<u64, Member<S>>>),
+}
 
-impl Tree {
-    /// Adds a subscription or replaces the session's one of the same filter.
-    pub(crate) fn subscribe(&mut self, filter: &str, subscriber: Subscriber) {
-        let (levels, beneath) = split(filter);
-        let mut node = &mut self.root;
-        for level in levels {
-            node = node.child(level);
+impl<S> Tree<S> {
+    /// How many subscriptions there are, shared ones included.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Subscribes a session. Answers whether it had subscribed to that filter before; the new subscription replaces that one.
+    pub(crate) fn subscribe(&mut self, filter: &str, member: Member<S>) -> bool {
+        let existed = match self.ordinary.slot(filter) {
+            Some(subscribers) => subscribers.insert(member),
+            none => none.replace(Subscribers::One(member)).is_some(),
+        };
+        self.len += usize::from(!existed);
+        existed
+    }
+
+    /// Answers whether there was such a subscription.
+    pub(crate) fn unsubscribe(&mut self, filter: &str, number: u64) -> bool {
+        let existed = self.ordinary.change(filter, |subscribers| remove(subscribers, number));
+        self.left(existed)
+    }
+
+    /// Subscribes a session as a member of a group (MQTT 5, 4.8.2); beyond that as `subscribe`.
+    pub(crate) fn subscribe_shared(&mut self, group: &str, filter: &str, member: Member<S>) -> bool {
+        let existed = self.shared.slot(filter).get_or_insert_default().insert(group, member);
+        self.len += usize::from(!existed);
+        existed
+    }
+
+    /// Answers whether there was such a subscription.
+    pub(crate) fn unsubscribe_shared(&mut self, group: &str, filter: &str, number: u64) -> bool {
+        let existed = self.shared.change(filter, |groups| shared::remove(groups, group, number));
+        self.left(existed)
+    }
+
+    fn left(&mut self, existed: Option<bool>) -> bool {
+        let existed = existed.unwrap_or(false);
+        self.len -= usize::from(existed);
+        existed
+    }
+
+    /// Each shared subscription that a topic reaches: one of its members gets the message.
+    pub(crate) fn matching_shared(&self, topic: &str, mut choose: impl FnMut(&Members<S>)) {
+        self.shared.of_topic(topic, |groups| groups.iter().for_each(&mut choose));
+    }
+}
+
+impl<S: Clone> Tree<S> {
+    /// Fills `hits` with the sessions that a message of `publisher` to `topic` reaches by their ordinary subscriptions, each once.
+    pub(crate) fn matching(&self, topic: &str, publisher: u64, hits: &mut Vec<Hit<S>>) {
+        hits.clear();
+        let mut filters = 0;
+        self.ordinary.of_topic(topic, |subscribers| {
+            filters += 1;
+            subscribers.each(|member| {
+                // MQTT 5, 3.8.3.1: no local.
+                if !(member.options.no_local && member.number == publisher) {
+                    hits.push(member.hit());
+                }
+            });
+        });
+        if filters > 1 {
+            merge(hits);
         }
-        let subscribers = if beneath { &mut node.beneath } else { &mut node.here };
-        subscribers.insert(subscriber.session.number, subscriber);
-    }
-
-    /// Removes a subscription, and the nodes that nobody needs any more.
-    pub(crate) fn unsubscribe(&mut self, filter: &str, number: u64) {
-        let (mut levels, beneath) = split(filter);
-        self.root.remove(&mut levels, beneath, number);
-    }
-
-    /// Adds the sessions that a message of `publisher` to `topic` reaches to `hits`, each once. Every node is visited at most once.
-    pub(crate) fn matching(&self, topic: &str, publisher: u64, hits: &mut Vec<Hit>) {
-        let mut reached = Reached { publisher, hits };
-        // MQTT 5, 4.7.2: a wildcard in first place matches no topic that starts with `$`.
-        let hidden = topic.starts_with('$');
-        self.root.collect(Some(topic), hidden, &mut reached);
-        merge(hits);
-    }
-
-    #[cfg(test)]
-    fn is_empty(&self) -> bool {
-        self.root.is_empty()
     }
 }
 
-/// The levels of a filter before a final `#`, and whether there is one.
-fn split(filter: &str) -> (std::str::Split<'_, char>, bool) {
-    match filter.strip_suffix('#') {
-        None => (filter.split('/'), false),
-        // `#` alone ends at the root, which has no level at all.
-        Some("") => {
-            let mut none = "".split('/');
-            none.next();
-            (none, true)
+impl<S: Clone> Member<S> {
+    fn hit(&self) -> Hit<S> {
+        let Options { qos, retain_as_published, id, .. } = self.options;
+        let ids = id.into_iter().collect();
+        Hit { number: self.number, session: self.session.clone(), qos, retain_as_published, ids }
+    }
+}
+
+impl<S> Subscribers<S> {
+    fn each(&self, visit: impl FnMut(&Member<S>)) {
+        match self {
+            Self::One(member) => std::iter::once(member).for_each(visit),
+            Self::Many(members) => members.values().for_each(visit),
         }
-        Some(before) => (before.strip_suffix('/').unwrap_or(before).split('/'), true),
     }
-}
 
-struct Reached<'a> {
-    publisher: u64,
-    hits: &'a mut Vec<Hit>,
-}
-
-impl Reached<'_> {
-    fn add(&mut self, subscribers: &HashMap<u64, Subscriber>) {
-        for subscriber in subscribers.values() {
-            // MQTT 5, 3.8.3.1: no local.
-            if !(subscriber.no_local && subscriber.session.number == self.publisher) {
-                let ids = subscriber.id.into_iter().collect();
-                self.hits.push(Hit { session: subscriber.session.clone(), qos: subscriber.qos, ids });
+    /// Answers whether the session was there before.
+    fn insert(&mut self, member: Member<S>) -> bool {
+        match self {
+            Self::Many(members) => members.insert(member.number, member).is_some(),
+            Self::One(one) if one.number == member.number => {
+                *one = member;
+                true
+            }
+            Self::One(_) => {
+                let one = std::mem::replace(self, Self::Many(Box::default()));
+                if let Self::One(one) = one {
+                    self.insert(one);
+                }
+                self.insert(member)
             }
         }
     }
 }
 
-impl Node {
-    fn is_empty(&self) -> bool {
-        self.children.is_empty() && self.here.is_empty() && self.beneath.is_empty()
-    }
-
-    fn child(&mut self, level: &str) -> &mut Self {
-        if !self.children.contains_key(level) {
-            self.children.insert(level.into(), Self::default());
+/// Removes a session from the subscribers of a filter; answers whether it was there.
+fn remove<S>(subscribers: &mut Option<Subscribers<S>>, number: u64) -> bool {
+    match subscribers {
+        None => false,
+        Some(Subscribers::One(member)) => {
+            let existed = member.number == number;
+            if existed {
+                *subscribers = None;
+            }
+            existed
         }
-        self.children.get_mut(level).expect("it is there or was put there")
-    }
-
-    fn remove(&mut self, levels: &mut std::str::Split<'_, char>, beneath: bool, number: u64) {
-        let Some(level) = levels.next() else {
-            let subscribers = if beneath { &mut self.beneath } else { &mut self.here };
-            subscribers.remove(&number);
-            return;
-        };
-        let Some(child) = self.children.get_mut(level) else { return };
-        child.remove(levels, beneath, number);
-        if child.is_empty() {
-            self.children.remove(level);
-        }
-    }
-
-    /// `rest` is what is left of the topic; `None` at its end. Recursion is bounded by the levels of a filter.
-    fn collect(&self, rest: Option<&str>, hidden: bool, reached: &mut Reached<'_>) {
-        if !hidden {
-            reached.add(&self.beneath);
-        }
-        let Some(rest) = rest else {
-            reached.add(&self.here);
-            return;
-        };
-        if self.children.is_empty() {
-            return;
-        }
-        let (level, rest) = match rest.split_once('/') {
-            Some((level, rest)) => (level, Some(rest)),
-            None => (rest, None),
-        };
-        if let Some(child) = self.children.get(level) {
-            child.collect(rest, false, reached);
-        }
-        if !hidden && let Some(child) = self.children.get(ONE_LEVEL) {
-            child.collect(rest, false, reached);
+        Some(Subscribers::Many(members)) => {
+            let existed = members.remove(&number).is_some();
+            if members.is_empty() {
+                *subscribers = None;
+            } else if members.len() < members.capacity() / 4 {
+                members.shrink_to(members.len() * 2);
+            }
+            existed
         }
     }
 }
 
 /// Makes one hit of all hits of a session.
-fn merge(hits: &mut Vec<Hit>) {
-    if hits.len() < 2 {
-        return;
-    }
-    hits.sort_by_key(|hit| hit.session.number);
+fn merge<S>(hits: &mut Vec<Hit<S>>) {
+    hits.sort_unstable_by_key(|hit| hit.number);
     hits.dedup_by(|later, first| {
-        let same = later.session.number == first.session.number;
+        let same = later.number == first.number;
         if same {
             first.qos = first.qos.max(later.qos);
+            first.retain_as_published |= later.retain_as_published;
             first.ids.append(&mut later.ids);
         }
         same
     });
 }
 
+#[cfg(test)]
+mod figures;
 #[cfg(test)]
 mod tests;

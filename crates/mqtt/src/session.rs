@@ -1,17 +1,24 @@
-//! What others see of a connected client: its queue, its own v1 subscriptions, and the wish that it should end.
+//! A session: what the server knows of a client, whether it is connected or not. An [`Attachment`] is one connection's hold on it.
 
-use std::collections::VecDeque;
-use std::num::NonZeroU32;
+use std::fmt;
+use std::num::NonZeroU16;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 
-use drover_gateway::Identity;
-use drover_model::{DeviceId, Tenant};
-use drover_mqtt_codec::{QoS, topic};
+use drover_backbone::Ticket;
+use drover_gateway::{Identity, Place};
+use drover_model::{DeviceId, Tenant, TenantId};
+use drover_mqtt_codec::topic;
 use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 
 use crate::message::{Delivery, Message};
+use crate::outbox::{Bounds, Entry, Outbox};
+use crate::router::Options;
+use crate::will::Will;
+
+/// Session Expiry Interval of a session that never ends by itself (MQTT 5, 3.1.2.11.2).
+pub(crate) const NEVER: u32 = u32::MAX;
 
 /// Who the client is.
 #[derive(Debug, Clone)]
@@ -30,15 +37,56 @@ impl Client {
         }
     }
 
-    pub(crate) fn device(&self) -> Option<&DeviceId> {
+    pub(crate) fn owner(&self) -> Owner {
         match self {
-            Self::Device(identity) => Some(&identity.device),
-            Self::Anonymous(_) => None,
+            Self::Device(identity) => Owner::Device(identity.device.clone()),
+            Self::Anonymous(_) => Owner::Anonymous,
         }
     }
 }
 
-/// Why somebody else ends a session.
+/// Whose client ids they are: nobody takes over the session of another owner.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Owner {
+    Device(DeviceId),
+    Anonymous,
+}
+
+impl Owner {
+    pub(crate) fn device(&self) -> Option<&DeviceId> {
+        match self {
+            Self::Device(device) => Some(device),
+            Self::Anonymous => None,
+        }
+    }
+
+    /// Reads what [`fmt::Display`] wrote.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        match text.split_once(':') {
+            None if text.is_empty() => Some(Self::Anonymous),
+            Some(("device", id)) => Some(Self::Device(DeviceId::parse(id).ok()?)),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Device(device) => write!(f, "device:{device}"),
+            Self::Anonymous => Ok(()),
+        }
+    }
+}
+
+/// What names a session within its tenant, to clients.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct SessionKey {
+    pub(crate) owner: Owner,
+    pub(crate) client_id: Box<str>,
+}
+
+/// Why somebody else ends a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Ending {
@@ -47,107 +95,23 @@ pub(crate) enum Ending {
     QueueFull = 3,
 }
 
-/// How much may wait for a client.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct QueueBounds {
-    pub(crate) messages: usize,
-    pub(crate) bytes: usize,
-}
-
-/// What became of a delivery.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Delivered {
-    Queued,
-    /// QoS 0 and the queue is full.
-    Dropped,
-    /// QoS 1 and the queue is full: the session ends.
-    Ended,
-}
-
-/// A connected client.
-pub(crate) struct Session {
+/// One connection, as others see it.
+pub(crate) struct Attachment {
     pub(crate) client: Client,
-    pub(crate) client_id: Box<str>,
-    /// Names the session in the topic tree; never used twice.
-    pub(crate) number: u64,
-    queue: Mutex<Queue>,
-    bounds: QueueBounds,
-    /// Subscriptions to the device's own topics, which no other client's messages reach.
-    own: Mutex<Vec<OwnSubscription>>,
     pub(crate) waker: AtomicWaker,
     /// The tick at which the connection must be woken to look at its timeouts.
     pub(crate) deadline: AtomicU32,
     ending: AtomicU8,
 }
 
-#[derive(Debug)]
-struct OwnSubscription {
-    filter: Box<str>,
-    qos: QoS,
-    id: Option<NonZeroU32>,
-}
-
-#[derive(Debug, Default)]
-struct Queue {
-    waiting: VecDeque<Delivery>,
-    bytes: usize,
-}
-
-/// Capacity of a queue that is kept when it runs empty.
-const KEPT_QUEUE: usize = 4;
-
-static NEXT_NUMBER: AtomicU64 = AtomicU64::new(1);
-
-impl Session {
-    pub(crate) fn new(client: Client, client_id: Box<str>, bounds: QueueBounds) -> Self {
+impl Attachment {
+    pub(crate) fn new(client: Client) -> Self {
         Self {
             client,
-            client_id,
-            number: NEXT_NUMBER.fetch_add(1, Ordering::Relaxed),
-            queue: Mutex::default(),
-            bounds,
-            own: Mutex::default(),
             waker: AtomicWaker::new(),
             deadline: AtomicU32::new(u32::MAX),
             ending: AtomicU8::new(0),
         }
-    }
-
-    /// Puts a message into the queue and wakes the connection.
-    pub(crate) fn deliver(&self, delivery: Delivery) -> Delivered {
-        {
-            let mut queue = self.queue.lock();
-            let bytes = queue.bytes + delivery.message.size();
-            if queue.waiting.len() < self.bounds.messages
-                && (bytes <= self.bounds.bytes || queue.waiting.is_empty())
-            {
-                queue.bytes = bytes;
-                queue.waiting.push_back(delivery);
-            } else if delivery.qos == QoS::AtMostOnce {
-                return Delivered::Dropped;
-            } else {
-                drop(queue);
-                self.end(Ending::QueueFull);
-                return Delivered::Ended;
-            }
-        }
-        self.waker.wake();
-        Delivered::Queued
-    }
-
-    /// The next message, unless `wanted` says that it has to wait.
-    pub(crate) fn next(&self, wanted: impl FnOnce(&Delivery) -> bool) -> Option<Delivery> {
-        let mut queue = self.queue.lock();
-        let front = queue.waiting.front()?;
-        if !wanted(front) {
-            return None;
-        }
-        let delivery = queue.waiting.pop_front()?;
-        queue.bytes -= delivery.message.size();
-        if queue.waiting.is_empty() && queue.waiting.capacity() > KEPT_QUEUE {
-            queue.waiting = VecDeque::new();
-        }
-        Some(delivery)
     }
 
     /// Asks the connection to end. The first reason counts.
@@ -164,39 +128,218 @@ impl Session {
             _ => None,
         }
     }
+}
 
-    /// Subscribes to topics of the device itself.
-    pub(crate) fn subscribe_own(&self, filter: &str, qos: QoS, id: Option<NonZeroU32>) {
-        let mut own = self.own.lock();
-        own.retain(|subscription| *subscription.filter != *filter);
-        own.push(OwnSubscription { filter: filter.into(), qos, id });
+/// What a client asked for with one filter.
+#[derive(Debug, Clone)]
+pub(crate) struct Subscription {
+    /// As the client wrote it.
+    pub(crate) filter: Box<str>,
+    pub(crate) options: Options,
+    /// To the device's own topics, which no other client's messages reach.
+    pub(crate) is_own: bool,
+}
+
+/// A QoS 2 message that came from the client and was not released yet.
+#[derive(Debug)]
+pub(crate) struct Unreleased {
+    pub(crate) packet_id: NonZeroU16,
+    /// PUBREC may be sent when it has resolved.
+    pub(crate) ticket: Option<Ticket>,
+}
+
+/// What of a session changes; whoever needs two sessions' states takes one after the other.
+pub(crate) struct State {
+    /// The connection; `None` while the client is away.
+    pub(crate) attachment: Option<Arc<Attachment>>,
+    /// Never again attached, nothing more is queued.
+    pub(crate) has_ended: bool,
+    pub(crate) subscriptions: Vec<Subscription>,
+    pub(crate) outbox: Outbox,
+    pub(crate) unreleased: Vec<Unreleased>,
+    pub(crate) expiry_s: u32,
+    pub(crate) will: Option<Box<Will>>,
+    /// When the client left; of no meaning while it is connected.
+    pub(crate) offline_since_ms: i64,
+    /// When the will of a client that left is published; of no meaning without will.
+    pub(crate) will_due_ms: i64,
+    /// The timer of a session whose client left.
+    pub(crate) armed_ms: Option<i64>,
+    /// Messages that the client takes unacknowledged.
+    pub(crate) window: u16,
+    /// The window of a client that was connected when the server was killed: what it holds may have been sent.
+    pub(crate) suspect_window: Option<u16>,
+    /// A page of the queue is on its way from the database.
+    pub(crate) is_loading: bool,
+    /// Of the connection, among those of the tenant.
+    pub(crate) place: Option<Place<TenantId>>,
+    /// An `Opened` of it stands in the journal.
+    pub(crate) has_record: bool,
+}
+
+impl State {
+    /// Whether the connection has the session still.
+    pub(crate) fn is_held_by(&self, attachment: &Arc<Attachment>) -> bool {
+        self.attachment.as_ref().is_some_and(|current| Arc::ptr_eq(current, attachment))
     }
 
-    pub(crate) fn unsubscribe_own(&self, filter: &str) {
-        self.own.lock().retain(|subscription| *subscription.filter != *filter);
+    /// When a session whose client left ends; `None` when never.
+    pub(crate) fn ends_at_ms(&self) -> Option<i64> {
+        (self.expiry_s != NEVER).then(|| self.offline_since_ms + i64::from(self.expiry_s) * 1_000)
     }
 
-    /// Delivers a message of the platform when a subscription asks for it.
-    pub(crate) fn deliver_own(&self, message: &Arc<Message>) -> Option<Delivered> {
-        let delivery = {
-            let own = self.own.lock();
-            let mut matching = own
-                .iter()
-                .filter(|subscription| topic::matches(&subscription.filter, &message.topic))
-                .peekable();
-            matching.peek()?;
-            let mut granted = QoS::AtMostOnce;
-            let mut ids = Vec::new();
-            for subscription in matching {
-                granted = granted.max(subscription.qos);
-                ids.extend(subscription.id);
-            }
-            let subscription_ids = if ids.is_empty() { None } else { Some(ids.into()) };
-            Delivery { message: message.clone(), qos: granted.min(message.qos), subscription_ids }
-        };
-        Some(self.deliver(delivery))
+    /// When to look at a session whose client left: its will is due, or it ends.
+    pub(crate) fn next_due_ms(&self) -> Option<i64> {
+        let will_due_ms = self.will.as_ref().map(|_| self.will_due_ms);
+        will_due_ms.into_iter().chain(self.ends_at_ms()).min()
     }
 }
 
-#[cfg(test)]
-mod tests;
+/// What became of a delivery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Delivered {
+    Queued,
+    /// QoS 0, and the queue is full.
+    Dropped,
+    /// QoS 0, and the client is away.
+    Away,
+    /// QoS 1 or 2, and the queue is over its bound: the session has to end.
+    Over,
+    /// The session has ended meanwhile.
+    Ended,
+}
+
+/// One client's session.
+pub(crate) struct Session {
+    pub(crate) key: SessionKey,
+    /// Names the session in the topic tree and the journal; never used twice.
+    pub(crate) number: u64,
+    /// It outlives its connection: what happens to it stands in the journal.
+    is_durable: AtomicBool,
+    /// It waits for the next checkpoint.
+    pub(crate) is_dirty: AtomicBool,
+    pub(crate) state: Mutex<State>,
+}
+
+impl Session {
+    pub(crate) fn new(key: SessionKey, number: u64, attachment: Arc<Attachment>) -> Self {
+        let state = State {
+            attachment: Some(attachment),
+            has_ended: false,
+            subscriptions: Vec::new(),
+            outbox: Outbox::default(),
+            unreleased: Vec::new(),
+            expiry_s: 0,
+            will: None,
+            offline_since_ms: 0,
+            will_due_ms: 0,
+            armed_ms: None,
+            window: 0,
+            suspect_window: None,
+            is_loading: false,
+            place: None,
+            has_record: false,
+        };
+        Self::of(key, number, state)
+    }
+
+    pub(crate) fn of(key: SessionKey, number: u64, state: State) -> Self {
+        Self {
+            key,
+            number,
+            is_durable: AtomicBool::new(state.expiry_s > 0),
+            is_dirty: AtomicBool::new(false),
+            state: Mutex::new(state),
+        }
+    }
+
+    pub(crate) fn is_durable(&self) -> bool {
+        self.is_durable.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_durable(&self) {
+        self.is_durable.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_attached(&self) -> bool {
+        self.state.lock().attachment.is_some()
+    }
+
+    /// The place for a QoS 1 or 2 message of so many bytes.
+    pub(crate) fn reserve(&self, bytes: usize, bounds: Bounds) -> Result<u64, Delivered> {
+        let mut state = self.state.lock();
+        if state.has_ended {
+            return Err(Delivered::Ended);
+        }
+        state.outbox.reserve(bytes, bounds).ok_or(Delivered::Over)
+    }
+
+    /// Puts a QoS 1 or 2 message at its place and wakes the connection.
+    pub(crate) fn put(&self, sequence: u64, delivery: Delivery, ticket: Option<Ticket>) {
+        let mut state = self.state.lock();
+        if state.has_ended {
+            return;
+        }
+        state.outbox.push(Entry { sequence, delivery, ticket, is_sent: false, is_stored: false });
+        wake(&state);
+    }
+
+    /// Delivers a message that is not for the journal.
+    pub(crate) fn deliver(&self, delivery: Delivery, bounds: Bounds) -> Delivered {
+        let mut state = self.state.lock();
+        if state.has_ended {
+            return Delivered::Ended;
+        }
+        if delivery.qos == drover_mqtt_codec::QoS::AtMostOnce {
+            if state.attachment.is_none() {
+                return Delivered::Away;
+            }
+            if !state.outbox.push_volatile(delivery, bounds) {
+                return Delivered::Dropped;
+            }
+        } else {
+            let Some(sequence) = state.outbox.reserve(delivery.message.size(), bounds) else {
+                return Delivered::Over;
+            };
+            state.outbox.push(Entry { sequence, delivery, ticket: None, is_sent: false, is_stored: false });
+        }
+        wake(&state);
+        Delivered::Queued
+    }
+
+    /// Delivers a message of the platform when a subscription of a connected client asks for it.
+    pub(crate) fn deliver_own(&self, message: &Arc<Message>, bounds: Bounds) -> Option<Delivered> {
+        let delivery = {
+            let state = self.state.lock();
+            let matching = state
+                .subscriptions
+                .iter()
+                .filter(|subscription| subscription.is_own)
+                .filter(|subscription| topic::matches(&subscription.filter, &message.topic));
+            let mut granted = None;
+            let mut ids = Vec::new();
+            for subscription in matching {
+                granted = granted.max(Some(subscription.options.qos));
+                ids.extend(subscription.options.id);
+            }
+            Delivery {
+                message: message.clone(),
+                qos: granted?.min(message.qos),
+                retain: false,
+                subscription_ids: (!ids.is_empty()).then(|| ids.into()),
+            }
+        };
+        Some(self.deliver(delivery, bounds))
+    }
+
+    /// Wakes the connection, if there is one.
+    pub(crate) fn wake(&self) {
+        wake(&self.state.lock());
+    }
+}
+
+fn wake(state: &State) {
+    if let Some(attachment) = &state.attachment {
+        attachment.waker.wake();
+    }
+}

@@ -1,127 +1,221 @@
-//! What the clients of one tenant share: the topic tree and the register of sessions. A client has the space of its own tenant and
-//! no way to another's.
+//! What the clients of one tenant share: topics, retained messages, the register of sessions and their timers. A client has the space
+//! of its own tenant and no way to another's.
 
-use std::num::NonZeroU32;
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use drover_model::{DeviceId, Tenant, TenantId};
-use drover_mqtt_codec::QoS;
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashMap;
 use parking_lot::{Mutex, RwLock};
 
-use crate::message::{Delivery, Message};
-use crate::metrics::Metrics;
-use crate::router::{Hit, Subscriber, Tree};
-use crate::session::{Delivered, Ending, Session};
+use crate::message::Message;
+use crate::retained::Retained;
+use crate::router::{Hit, Member, Tree};
+use crate::session::{Attachment, Session, SessionKey, Subscription};
+use drover_mqtt_codec::topic::TopicFilter;
 
 /// One tenant's topics and sessions.
-#[derive(Default)]
 pub(crate) struct Space {
-    pub(crate) tree: RwLock<Tree>,
-    sessions: Mutex<Sessions>,
+    pub(crate) tenant: Tenant,
+    tree: RwLock<Tree<Arc<Session>>>,
+    pub(crate) retained: Mutex<RetainedMessages>,
+    /// Taken before the state of a session, never while one is held.
+    pub(crate) sessions: Mutex<Sessions>,
+    /// Sessions by the time at which something is due for them: a will, or their end.
+    timers: Mutex<Timers>,
 }
 
+/// Sessions by time in milliseconds since 1970, then number.
+type Timers = BTreeMap<(i64, u64), Arc<Session>>;
+
+/// The retained messages of a tenant.
 #[derive(Default)]
-struct Sessions {
-    /// A client id belongs to the device that uses it, so that no device can end another's session.
-    by_client: HashMap<ClientKey, Arc<Session>>,
-    by_device: HashMap<DeviceId, Vec<Arc<Session>>>,
+pub(crate) struct RetainedMessages {
+    pub(crate) messages: Retained<Arc<Message>>,
+    bytes: usize,
 }
 
-#[derive(PartialEq, Eq, Hash)]
-struct ClientKey {
-    device: Option<DeviceId>,
-    client_id: Box<str>,
+impl RetainedMessages {
+    /// Whether a message of so many bytes is within the bound.
+    pub(crate) fn takes(&self, message: &Message, max_bytes: usize) -> bool {
+        let old = self.messages.get(&message.topic).map_or(0, |old| old.size());
+        message.payload.is_empty() || self.bytes - old + message.size() <= max_bytes
+    }
+
+    /// Keeps a message for its topic; one without payload removes what is there (MQTT 5, 3.3.1.3).
+    pub(crate) fn keep(&mut self, message: &Arc<Message>) {
+        let old = if message.payload.is_empty() {
+            self.messages.remove(&message.topic)
+        } else {
+            self.bytes += message.size();
+            self.messages.set(&message.topic, message.clone())
+        };
+        self.bytes -= old.map_or(0, |old| old.size());
+    }
+
+    /// Drops what has expired, and answers the topics (MQTT 5, 3.3.2.3.3).
+    pub(crate) fn expire(&mut self, now_ms: i64) -> Vec<Box<str>> {
+        let (bytes, mut topics) = (&mut self.bytes, Vec::new());
+        self.messages.retain(|topic, message| {
+            let stays = message.expiry_left(|| now_ms).is_ok();
+            if !stays {
+                *bytes -= message.size();
+                topics.push(topic.into());
+            }
+            stays
+        });
+        topics
+    }
 }
 
-impl ClientKey {
-    fn of(session: &Session) -> Self {
-        Self { device: session.client.device().cloned(), client_id: session.client_id.clone() }
+/// The register of a tenant's sessions.
+#[derive(Default)]
+pub(crate) struct Sessions {
+    pub(crate) by_key: HashMap<SessionKey, Arc<Session>>,
+    /// The connected ones, by number.
+    attached: HashMap<u64, (Arc<Session>, Arc<Attachment>)>,
+    by_device: HashMap<DeviceId, Vec<u64>>,
+}
+
+impl Sessions {
+    pub(crate) fn attach(&mut self, session: &Arc<Session>, attachment: &Arc<Attachment>) {
+        let known = self.attached.insert(session.number, (session.clone(), attachment.clone()));
+        if known.is_none()
+            && let Some(device) = session.key.owner.device()
+        {
+            self.by_device.entry(device.clone()).or_default().push(session.number);
+        }
+    }
+
+    pub(crate) fn detach(&mut self, session: &Session, attachment: &Arc<Attachment>) {
+        let is_current =
+            self.attached.get(&session.number).is_some_and(|(_, current)| Arc::ptr_eq(current, attachment));
+        if !is_current {
+            return;
+        }
+        self.attached.remove(&session.number);
+        if let Some(device) = session.key.owner.device()
+            && let Some(of_device) = self.by_device.get_mut(device)
+        {
+            of_device.retain(|number| *number != session.number);
+            if of_device.is_empty() {
+                self.by_device.remove(device);
+            }
+        }
+    }
+
+    /// Takes a session out of the register, unless another has its place.
+    pub(crate) fn remove(&mut self, session: &Arc<Session>) {
+        if self.by_key.get(&session.key).is_some_and(|current| Arc::ptr_eq(current, session)) {
+            self.by_key.remove(&session.key);
+        }
     }
 }
 
 impl Space {
-    /// Adds a session; one with the same client id is asked to end (MQTT 5, 3.1.4).
-    pub(crate) fn add(&self, session: &Arc<Session>) {
-        let mut sessions = self.sessions.lock();
-        if let Some(device) = session.client.device() {
-            sessions.by_device.entry(device.clone()).or_default().push(session.clone());
-        }
-        if let Some(old) = sessions.by_client.insert(ClientKey::of(session), session.clone()) {
-            old.end(Ending::TakenOver);
-        }
-    }
-
-    pub(crate) fn remove(&self, session: &Arc<Session>) {
-        let mut sessions = self.sessions.lock();
-        let key = ClientKey::of(session);
-        if sessions.by_client.get(&key).is_some_and(|current| Arc::ptr_eq(current, session)) {
-            sessions.by_client.remove(&key);
-        }
-        if let Some(device) = session.client.device()
-            && let Some(of_device) = sessions.by_device.get_mut(device)
-        {
-            of_device.retain(|other| !Arc::ptr_eq(other, session));
-            if of_device.is_empty() {
-                sessions.by_device.remove(device);
-            }
+    pub(crate) fn new(tenant: Tenant) -> Self {
+        Self {
+            tenant,
+            tree: RwLock::default(),
+            retained: Mutex::default(),
+            sessions: Mutex::default(),
+            timers: Mutex::default(),
         }
     }
 
-    /// The sessions of one device.
-    pub(crate) fn of_device(&self, device: &DeviceId) -> Vec<Arc<Session>> {
-        self.sessions.lock().by_device.get(device).cloned().unwrap_or_default()
+    /// Puts a session's subscription into the topic tree.
+    pub(crate) fn subscribe(&self, session: &Arc<Session>, subscription: &Subscription) {
+        if subscription.is_own {
+            return;
+        }
+        let Ok(filter) = TopicFilter::parse(&subscription.filter) else { return };
+        let member =
+            Member { number: session.number, session: session.clone(), options: subscription.options };
+        let mut tree = self.tree.write();
+        match filter.group() {
+            Some(group) => tree.subscribe_shared(group, filter.filter(), member),
+            None => tree.subscribe(filter.filter(), member),
+        };
     }
 
-    /// All sessions of devices.
-    pub(crate) fn of_devices(&self) -> Vec<Arc<Session>> {
-        self.sessions.lock().by_device.values().flatten().cloned().collect()
+    /// Takes filters of a session out of the topic tree.
+    pub(crate) fn unsubscribe<'a>(&self, number: u64, filters: impl Iterator<Item = &'a str>) {
+        let mut tree = None;
+        for filter in filters {
+            let Ok(filter) = TopicFilter::parse(filter) else { continue };
+            let tree = tree.get_or_insert_with(|| self.tree.write());
+            match filter.group() {
+                Some(group) => tree.unsubscribe_shared(group, filter.filter(), number),
+                None => tree.unsubscribe(filter.filter(), number),
+            };
+        }
     }
 
-    /// Wakes the sessions whose deadline has come.
+    /// The sessions that a topic reaches. Of a shared subscription it is one: a connected one if there is any.
+    pub(crate) fn matching(&self, topic: &str, publisher: u64, hits: &mut Vec<Hit<Arc<Session>>>) {
+        let tree = self.tree.read();
+        tree.matching(topic, publisher, hits);
+        tree.matching_shared(topic, |members| {
+            let member = members.pick(|session| session.is_attached()).or_else(|| members.pick(|_| true));
+            hits.extend(member.map(|member| Hit {
+                number: member.number,
+                session: member.session.clone(),
+                qos: member.options.qos,
+                retain_as_published: member.options.retain_as_published,
+                ids: member.options.id.into_iter().collect(),
+            }));
+        });
+    }
+
+    /// Sessions, subscriptions and retained messages: how many there are.
+    pub(crate) fn counts(&self) -> [usize; 3] {
+        let retained = self.retained.lock().messages.len();
+        [self.sessions.lock().by_key.len(), self.tree.read().len(), retained]
+    }
+
+    /// The connected sessions of one device.
+    pub(crate) fn of_device(&self, device: &DeviceId) -> Vec<(Arc<Session>, Arc<Attachment>)> {
+        let sessions = self.sessions.lock();
+        let numbers = sessions.by_device.get(device).map(Vec::as_slice).unwrap_or_default();
+        numbers.iter().filter_map(|number| sessions.attached.get(number).cloned()).collect()
+    }
+
+    /// All connected sessions.
+    pub(crate) fn attached(&self) -> Vec<(Arc<Session>, Arc<Attachment>)> {
+        self.sessions.lock().attached.values().cloned().collect()
+    }
+
+    /// Wakes the connections whose deadline has come.
     pub(crate) fn wake_overdue(&self, now: u32) {
-        for session in self.sessions.lock().by_client.values() {
-            if session.deadline.load(std::sync::atomic::Ordering::Relaxed) <= now {
-                session.waker.wake();
+        for (_, attachment) in self.sessions.lock().attached.values() {
+            if attachment.deadline.load(Ordering::Relaxed) <= now {
+                attachment.waker.wake();
             }
         }
     }
 
-    /// Delivers a message to every session that it reaches; answers whether there was one. `hits` is room to work in.
-    pub(crate) fn publish(
-        &self,
-        message: &Arc<Message>,
-        publisher: u64,
-        hits: &mut Vec<Hit>,
-        metrics: &Metrics,
-    ) -> bool {
-        hits.clear();
-        self.tree.read().matching(&message.topic, publisher, hits);
-        let reached = !hits.is_empty();
-        for hit in hits.drain(..) {
-            let subscription_ids = if hit.ids.is_empty() { None } else { Some(hit.ids.into()) };
-            let delivery =
-                Delivery { message: message.clone(), qos: hit.qos.min(message.qos), subscription_ids };
-            count(hit.session.deliver(delivery), metrics);
-        }
-        reached
-    }
-
-    /// Delivers a message of the platform to a device's sessions that subscribed to its topic.
-    pub(crate) fn publish_to_device(&self, device: &DeviceId, message: &Arc<Message>, metrics: &Metrics) {
-        for session in self.of_device(device) {
-            if let Some(delivered) = session.deliver_own(message) {
-                count(delivered, metrics);
-            }
+    /// Looks at a session whose client is away again at that time.
+    pub(crate) fn arm(&self, session: &Arc<Session>, at_ms: i64) {
+        let mut state = session.state.lock();
+        if state.attachment.is_none() {
+            state.armed_ms = Some(at_ms);
+            self.timers.lock().insert((at_ms, session.number), session.clone());
         }
     }
-}
 
-fn count(delivered: Delivered, metrics: &Metrics) {
-    match delivered {
-        Delivered::Queued => {}
-        Delivered::Dropped => metrics.dropped("queue full"),
-        Delivered::Ended => metrics.dropped("session ended over a full queue"),
+    pub(crate) fn disarm(&self, number: u64, at_ms: i64) {
+        self.timers.lock().remove(&(at_ms, number));
+    }
+
+    /// The sessions whose time has come.
+    pub(crate) fn take_due(&self, now_ms: i64) -> Vec<Arc<Session>> {
+        let mut timers = self.timers.lock();
+        if timers.first_key_value().is_none_or(|(&(at_ms, _), _)| at_ms > now_ms) {
+            return Vec::new();
+        }
+        let later = timers.split_off(&(now_ms.saturating_add(1), 0));
+        std::mem::replace(&mut *timers, later).into_values().collect()
     }
 }
 
@@ -135,7 +229,8 @@ impl Spaces {
         if let Some(space) = self.find(tenant.id()) {
             return space;
         }
-        self.0.write().entry(tenant.id().clone()).or_default().clone()
+        let mut spaces = self.0.write();
+        spaces.entry(tenant.id().clone()).or_insert_with(|| Arc::new(Space::new(tenant.clone()))).clone()
     }
 
     /// The space of a tenant that has had a client; for messages of the platform.
@@ -145,59 +240,5 @@ impl Spaces {
 
     pub(crate) fn all(&self) -> Vec<Arc<Space>> {
         self.0.read().values().cloned().collect()
-    }
-}
-
-/// A session's place in its space, with its subscriptions; given up when dropped.
-pub(crate) struct Registration {
-    pub(crate) space: Arc<Space>,
-    pub(crate) session: Arc<Session>,
-    /// Filters in the tree, and those of the device's own topics.
-    filters: HashSet<Box<str>>,
-}
-
-impl Registration {
-    pub(crate) fn new(space: Arc<Space>, session: Arc<Session>) -> Self {
-        space.add(&session);
-        Self { space, session, filters: HashSet::new() }
-    }
-
-    /// How many subscriptions there would be with this one.
-    pub(crate) fn count_with(&self, filter: &str) -> usize {
-        self.filters.len() + usize::from(!self.filters.contains(filter))
-    }
-
-    /// Subscribes in the tree.
-    pub(crate) fn subscribe(&mut self, filter: &str, subscriber: Subscriber) {
-        self.space.tree.write().subscribe(filter, subscriber);
-        self.filters.insert(filter.into());
-    }
-
-    /// Subscribes to topics of the device itself.
-    pub(crate) fn subscribe_own(&mut self, filter: &str, qos: QoS, id: Option<NonZeroU32>) {
-        self.session.subscribe_own(filter, qos, id);
-        self.filters.insert(filter.into());
-    }
-
-    /// Answers whether there was such a subscription.
-    pub(crate) fn unsubscribe(&mut self, filter: &str) -> bool {
-        let existed = self.filters.remove(filter);
-        if existed {
-            self.session.unsubscribe_own(filter);
-            self.space.tree.write().unsubscribe(filter, self.session.number);
-        }
-        existed
-    }
-}
-
-impl Drop for Registration {
-    fn drop(&mut self) {
-        self.space.remove(&self.session);
-        if !self.filters.is_empty() {
-            let mut tree = self.space.tree.write();
-            for filter in self.filters.drain() {
-                tree.unsubscribe(&filter, self.session.number);
-            }
-        }
     }
 }

@@ -1,105 +1,188 @@
-//! SUBSCRIBE and UNSUBSCRIBE: which filters a client may use, and what it is granted.
+//! SUBSCRIBE and UNSUBSCRIBE: which filters a client may use, what it is granted, and the retained messages that it gets.
 
 use std::num::NonZeroU32;
+use std::sync::Arc;
 
-use bytes::BytesMut;
 use drover_model::topic::{PREFIX, device_space};
 use drover_mqtt_codec::topic::{TopicFilter, is_within};
-use drover_mqtt_codec::{
-    Packet, QoS, ReasonCode, SubAck, Subscribe, Subscription, UnsubAck, Unsubscribe, Version,
-};
+use drover_mqtt_codec::{QoS, ReasonCode, RetainHandling, SubAck, Subscribe, UnsubAck, Unsubscribe, Version};
+use drover_proto::sessions::v1::{self, change::Change};
 
+use crate::answers::{Answer, Outcome};
 use crate::connect::topic_levels;
 use crate::connection::Connection;
 use crate::error::End;
-use crate::router::Subscriber;
-use crate::session::Client;
+use crate::gateway::Gateway;
+use crate::journal::subscription_to;
+use crate::message::{Delivery, Message};
+use crate::route::deliver_retained;
+use crate::router::Options;
+use crate::seat::Seat;
+use crate::session::{Owner, Subscription};
 
 /// The device's own topics as a filter.
-const OWN_TOPICS: &str = "v1/#";
+pub(crate) const OWN_TOPICS: &str = "v1/#";
 
-/// Answers each filter by itself (MQTT 5, 3.9.3).
-pub(crate) fn subscribe(
-    connection: &mut Connection,
-    packet: &Subscribe,
-    output: &mut BytesMut,
-) -> Result<(), End> {
-    let id = packet.properties.as_ref().and_then(|properties| properties.subscription_id);
-    let reasons = packet.subscriptions.iter().map(|subscription| {
-        let reason = grant(connection, subscription, id);
-        if reason.is_error() {
-            connection.gateway.metrics.refused(reason.name());
-        }
-        // 3.1.1 knows one failure only (3.1.1, 3.9.3).
-        let v4 = connection.version() == Version::V4;
-        if v4 && reason.is_error() { ReasonCode::UnspecifiedError } else { reason }
-    });
-    let reasons = reasons.collect();
-    connection
-        .outbound
-        .answer(&Packet::SubAck(SubAck { packet_id: packet.packet_id, reasons, properties: None }), output)
+/// A subscription that is granted.
+struct Granted {
+    subscription: Subscription,
+    sends_retained: bool,
 }
 
-pub(crate) fn unsubscribe(
-    connection: &mut Connection,
-    packet: &Unsubscribe,
-    output: &mut BytesMut,
-) -> Result<(), End> {
-    let reasons = packet.filters.iter().map(|filter| {
-        if TopicFilter::parse(filter).is_err() {
+/// Answers each filter by itself (MQTT 5, 3.9.3). SUBACK waits until the subscriptions of a session that outlives its connection are
+/// durable.
+pub(crate) fn subscribe(connection: &mut Connection, packet: &Subscribe) -> Result<(), End> {
+    let id = packet.properties.as_ref().and_then(|properties| properties.subscription_id);
+    let is_v4 = connection.version() == Version::V4;
+    let seat = &connection.seat;
+    let (gateway, session) = (&seat.gateway, &seat.session);
+    let mut reasons = Vec::with_capacity(packet.subscriptions.len());
+    let mut granted = Vec::new();
+    for asked in &packet.subscriptions {
+        let reason = match grant(seat, asked, id) {
+            Ok(grant) => {
+                let qos = grant.subscription.options.qos;
+                granted.push(grant);
+                granted_reason(qos)
+            }
+            Err(reason) => {
+                gateway.metrics.refused(reason.name());
+                // 3.1.1 knows one failure only (3.1.1, 3.9.3).
+                if is_v4 { ReasonCode::UnspecifiedError } else { reason }
+            }
+        };
+        reasons.push(reason);
+    }
+    let ticket = if session.is_durable() && !granted.is_empty() {
+        let subscriptions = granted.iter().map(|grant| subscription_to(&grant.subscription)).collect();
+        Some(seat.note(Change::Subscribed(v1::Subscribed { session: session.number, subscriptions }))?)
+    } else {
+        None
+    };
+    let retained = granted.iter().filter(|grant| grant.sends_retained);
+    let retained: Vec<_> = retained.flat_map(|grant| retained_for(seat, &grant.subscription)).collect();
+    for delivery in retained {
+        deliver_retained(gateway, &seat.space, session, delivery)
+            .map_err(|_| End::refused(ReasonCode::ServerBusy, "the log takes nothing at the moment"))?;
+    }
+    let answer = SubAck { packet_id: packet.packet_id, reasons, properties: None };
+    connection.answers.push(Answer::SubAck(Box::new(answer)), Outcome::durable(ticket), 0);
+    Ok(())
+}
+
+pub(crate) fn unsubscribe(connection: &mut Connection, packet: &Unsubscribe) -> Result<(), End> {
+    let seat = &connection.seat;
+    let session = &seat.session;
+    let mut gone = Vec::new();
+    let mut reasons = Vec::with_capacity(packet.filters.len());
+    for filter in &packet.filters {
+        let mut state = session.state.lock();
+        let position = state.subscriptions.iter().position(|known| *known.filter == **filter);
+        reasons.push(if TopicFilter::parse(filter).is_err() {
             ReasonCode::TopicFilterInvalid
-        } else if connection.registration.unsubscribe(filter) {
+        } else if let Some(position) = position {
+            gone.push(state.subscriptions.swap_remove(position).filter.into());
             ReasonCode::Success
         } else {
             ReasonCode::NoSubscriptionExisted
-        }
-    });
-    let reasons = reasons.collect();
-    connection.outbound.answer(
-        &Packet::UnsubAck(UnsubAck { packet_id: packet.packet_id, reasons, properties: None }),
-        output,
-    )
+        });
+    }
+    seat.space.unsubscribe(session.number, gone.iter().map(String::as_str));
+    let ticket = if session.is_durable() && !gone.is_empty() {
+        let unsubscribed = v1::Unsubscribed { session: session.number, filters: gone };
+        Some(seat.note(Change::Unsubscribed(unsubscribed))?)
+    } else {
+        None
+    };
+    let answer = UnsubAck { packet_id: packet.packet_id, reasons, properties: None };
+    connection.answers.push(Answer::UnsubAck(Box::new(answer)), Outcome::durable(ticket), 0);
+    Ok(())
 }
 
-fn grant(connection: &mut Connection, asked: &Subscription, id: Option<NonZeroU32>) -> ReasonCode {
-    let config = &connection.gateway.config;
+/// Puts one subscription in place, if the client may have it.
+fn grant(
+    seat: &Seat,
+    asked: &drover_mqtt_codec::Subscription,
+    id: Option<NonZeroU32>,
+) -> Result<Granted, ReasonCode> {
+    let config = &seat.gateway.config;
     if asked.filter.len() > config.max_filter_bytes || topic_levels(&asked.filter) > config.max_topic_levels {
-        return ReasonCode::TopicFilterInvalid;
+        return Err(ReasonCode::TopicFilterInvalid);
     }
-    let Ok(filter) = TopicFilter::parse(&asked.filter) else { return ReasonCode::TopicFilterInvalid };
-    if filter.group().is_some() {
-        return ReasonCode::SharedSubscriptionsNotSupported;
-    }
-    if connection.registration.count_with(filter.filter()) > config.max_subscriptions {
-        return ReasonCode::QuotaExceeded;
-    }
-    let qos = asked.qos.min(QoS::AtLeastOnce);
-    let session = connection.registration.session.clone();
-    match &session.client {
-        Client::Device(identity) => {
-            if is_within(filter.filter(), OWN_TOPICS) && filter.filter().starts_with(PREFIX) {
-                connection.registration.subscribe_own(filter.filter(), qos, id);
-                return granted(qos);
+    let filter = TopicFilter::parse(&asked.filter).map_err(|_| ReasonCode::TopicFilterInvalid)?;
+    let is_own = check_policy(&seat.gateway, &seat.session.key.owner, &filter)?;
+    let options = Options {
+        qos: asked.qos,
+        no_local: asked.no_local,
+        retain_as_published: asked.retain_as_published,
+        id,
+    };
+    let subscription = Subscription { filter: asked.filter.as_str().into(), options, is_own };
+    let is_new = {
+        let mut state = seat.session.state.lock();
+        let count = state.subscriptions.len();
+        let known = state.subscriptions.iter_mut().find(|known| *known.filter == *asked.filter);
+        match known {
+            Some(known) => {
+                known.options = options;
+                false
             }
-            if !is_within(filter.filter(), &device_space(identity.device.as_str())) {
-                return ReasonCode::NotAuthorized;
+            None if count >= config.max_subscriptions => return Err(ReasonCode::QuotaExceeded),
+            None => {
+                state.subscriptions.push(subscription.clone());
+                true
             }
         }
-        Client::Anonymous(_) => {
-            let denied = |denied: &String| is_within(filter.filter(), denied);
-            if config.anonymous.deny.iter().any(denied) {
-                return connection.gateway.deny_code;
-            }
-        }
-    }
-    let subscriber = Subscriber { session, qos, no_local: asked.no_local, id };
-    connection.registration.subscribe(filter.filter(), subscriber);
-    granted(qos)
+    };
+    seat.space.subscribe(&seat.session, &subscription);
+    // MQTT 5, 3.8.4 and 4.8.2: none for a shared subscription.
+    let sends_retained = filter.group().is_none()
+        && !is_own
+        && match asked.retain_handling {
+            RetainHandling::Send => true,
+            RetainHandling::SendIfNew => is_new,
+            RetainHandling::DontSend => false,
+        };
+    Ok(Granted { subscription, sends_retained })
 }
 
-const fn granted(qos: QoS) -> ReasonCode {
+/// Whether the filter is one of the device's own topics; an error when the client may not use it.
+fn check_policy(gateway: &Gateway, owner: &Owner, filter: &TopicFilter) -> Result<bool, ReasonCode> {
+    let text = filter.filter();
+    match owner {
+        Owner::Device(_) if text.starts_with(PREFIX) && is_within(text, OWN_TOPICS) => match filter.group() {
+            None => Ok(true),
+            // A device's own topics have one reader.
+            Some(_) => Err(ReasonCode::SharedSubscriptionsNotSupported),
+        },
+        Owner::Device(device) if is_within(text, &device_space(device.as_str())) => Ok(false),
+        Owner::Device(_) => Err(ReasonCode::NotAuthorized),
+        Owner::Anonymous => {
+            let is_denied = gateway.config.anonymous.deny.iter().any(|denied| is_within(text, denied));
+            if is_denied { Err(gateway.deny_code) } else { Ok(false) }
+        }
+    }
+}
+
+/// The retained messages for a new subscription, as they are delivered.
+fn retained_for(seat: &Seat, subscription: &Subscription) -> Vec<Delivery> {
+    let mut found: Vec<Arc<Message>> = Vec::new();
+    seat.space.retained.lock().messages.matching(&subscription.filter, &mut found);
+    let Options { qos, id, .. } = subscription.options;
+    let deliveries = found.into_iter().map(|message| Delivery {
+        qos: qos.min(message.qos),
+        retain: true,
+        subscription_ids: id.map(|id| [id].into()),
+        message,
+    });
+    let now_ms = seat.gateway.clock.now().as_millis();
+    deliveries.filter(|delivery| delivery.message.expiry_left(|| now_ms).is_ok()).collect()
+}
+
+const fn granted_reason(qos: QoS) -> ReasonCode {
     match qos {
         QoS::AtMostOnce => ReasonCode::Success,
-        QoS::AtLeastOnce | QoS::ExactlyOnce => ReasonCode::GrantedQos1,
+        QoS::AtLeastOnce => ReasonCode::GrantedQos1,
+        QoS::ExactlyOnce => ReasonCode::GrantedQos2,
     }
 }

@@ -37,7 +37,7 @@ impl Waits {
 impl Connection {
     /// Ends when another client, the platform or the process wants it.
     pub(crate) fn check_ending(&mut self) -> Result<(), End> {
-        match self.registration.session.ending() {
+        match self.seat.attachment.ending() {
             None => {}
             Some(Ending::TakenOver) => {
                 return Err(End::refused(ReasonCode::SessionTakenOver, "the client id connected again"));
@@ -52,7 +52,7 @@ impl Connection {
         if self.gateway.is_draining() {
             let now = self.gateway.now();
             let since = *self.waits.draining_since.get_or_insert(now);
-            if self.acknowledgements.is_empty()
+            if self.answers.is_empty()
                 || now.saturating_sub(since) >= ticks(self.gateway.config.drain_timeout_s)
             {
                 return Err(End::refused(ReasonCode::ServerShuttingDown, "the server stops"));
@@ -97,7 +97,7 @@ impl Connection {
             return Err(End::refused(ReasonCode::KeepAliveTimeout, "nothing came within the keep-alive"));
         }
         let deadline = stalled.min(blocked).min(silent).min(drained);
-        self.registration.session.deadline.store(deadline, Ordering::Relaxed);
+        self.seat.attachment.deadline.store(deadline, Ordering::Relaxed);
         Ok(())
     }
 

@@ -1,12 +1,16 @@
 //! The credentials of devices. A secret leaves in the answer that makes it and is kept only as its SHA-256.
 
+use std::future::Future;
+use std::time::Duration;
+
 use drover_backbone::Live;
 use drover_model::{Clock, CredentialId, DeviceId, Kind, Tenant, TenantId, Timestamp};
 use drover_proto::devices::v1::GetDeviceRequest;
 use drover_proto::devices::v1::devices_client::DevicesClient;
 use drover_rpc::Link;
-use drover_runtime::Rng;
+use drover_runtime::{Rng, Tasks};
 use drover_trust::TokenHash;
+use tokio::sync::oneshot;
 
 use crate::error::Error;
 use crate::store::Store;
@@ -14,6 +18,8 @@ use drover_rpc::Page;
 
 /// Most credentials of one device: a gateway compares a secret with each of them.
 pub const MAX_CREDENTIALS: usize = 16;
+/// How long a change waits for the gateways.
+const GATEWAYS_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A credential without its secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,10 +43,11 @@ pub struct Credentials {
     pub live: Live,
     pub clock: Clock,
     pub rng: Rng,
+    pub tasks: Tasks,
 }
 
 impl Credentials {
-    /// A new token for a registered device: its credential and its secret.
+    /// A new token for a registered device: its credential and its secret, which every gateway takes when this returns.
     pub async fn create(&self, tenant: &Tenant, device: &DeviceId) -> Result<(Credential, String), Error> {
         self.check_device(tenant, device).await?;
         let secret = drover_trust::token_from(self.rng.bytes());
@@ -54,7 +61,7 @@ impl Credentials {
             self.store.delete_credential(tenant, device, &credential.id).await?;
             return Err(error);
         }
-        self.announce(tenant, device);
+        self.tell_gateways(tenant, device).await;
         Ok((credential, secret))
     }
 
@@ -71,25 +78,35 @@ impl Credentials {
         Ok((rows, next))
     }
 
+    /// Removes one credential. It is refused everywhere when this returns.
     pub async fn delete(
         &self,
         tenant: &Tenant,
         device: &DeviceId,
         credential: &CredentialId,
     ) -> Result<(), Error> {
-        if !self.store.delete_credential(tenant, device, credential).await? {
-            return Err(Error::NoCredential { device: device.clone(), credential: credential.clone() });
-        }
-        self.announce(tenant, device);
-        Ok(())
+        let (this, tenant, device, credential) =
+            (self.clone(), tenant.clone(), device.clone(), credential.clone());
+        self.to_the_end(async move {
+            if !this.store.delete_credential(&tenant, &device, &credential).await? {
+                return Err(Error::NoCredential { device, credential });
+            }
+            this.tell_gateways(&tenant, &device).await;
+            Ok(())
+        })
+        .await
     }
 
-    /// Removes all of a device's credentials.
+    /// Removes all of a device's credentials. They are refused everywhere when this returns.
     pub async fn delete_all(&self, tenant: &Tenant, device: &DeviceId) -> Result<(), Error> {
-        if self.store.delete_credentials(tenant, device).await? > 0 {
-            self.announce(tenant, device);
-        }
-        Ok(())
+        let (this, tenant, device) = (self.clone(), tenant.clone(), device.clone());
+        self.to_the_end(async move {
+            if this.store.delete_credentials(&tenant, &device).await? > 0 {
+                this.tell_gateways(&tenant, &device).await;
+            }
+            Ok(())
+        })
+        .await
     }
 
     /// What a device's secret is checked against. The caller is a gateway that has not authenticated anybody yet, so the
@@ -113,10 +130,26 @@ impl Credentials {
         Ok(CredentialId::parse(&format!("{:016x}", u64::from_be_bytes(self.rng.bytes())))?)
     }
 
-    /// Tells gateways to look again.
-    fn announce(&self, tenant: &Tenant, device: &DeviceId) {
+    /// Does the work even when whoever asked for it goes away: gateways have to hear of what was removed.
+    async fn to_the_end(
+        &self,
+        work: impl Future<Output = Result<(), Error>> + Send + 'static,
+    ) -> Result<(), Error> {
+        let (done, outcome) = oneshot::channel();
+        self.tasks.track(async move {
+            // Nobody may be there any more to hear it.
+            let _ = done.send(work.await);
+        });
+        outcome.await.map_err(|_| Error::Interrupted)?
+    }
+
+    /// Tells gateways to look again, and waits until they have: until their caches know and their sessions have been told to end.
+    async fn tell_gateways(&self, tenant: &Tenant, device: &DeviceId) {
         let token = drover_backbone::token;
         let subject = format!("credentials.changed.{}.{}", token(tenant.as_str()), token(device.as_str()));
-        self.live.publish(&subject, bytes::Bytes::new());
+        if let Err(error) = self.live.publish_and_wait(&subject, bytes::Bytes::new(), GATEWAYS_TIMEOUT).await
+        {
+            tracing::warn!(tenant.id = %tenant.as_str(), device.id = %device, "a gateway may not know of changed credentials yet: {error}");
+        }
     }
 }

@@ -31,6 +31,8 @@ pub enum Error {
     TooManyCredentials(DeviceId),
     #[error("the registry refused: {}", .0.message())]
     Registry(Status),
+    #[error("the removal was interrupted")]
+    Interrupted,
     #[error(transparent)]
     Db(#[from] DbError),
 }
@@ -44,6 +46,7 @@ impl Error {
             Self::NoTenant(_) | Self::NoDevice(_) | Self::NoCredential { .. } => Kind::NotFound,
             Self::TooManyCredentials(_) => Kind::Exhausted,
             Self::Registry(status) => drover_rpc::kind_of(status),
+            Self::Interrupted => Kind::Internal,
             Self::Db(error) => error.kind(),
         }
     }

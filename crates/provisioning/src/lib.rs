@@ -32,6 +32,7 @@ pub async fn build(config: Config, env: &Env) -> anyhow::Result<Part> {
         live: env.live.clone(),
         clock: env.clock.clone(),
         rng: env.rng.clone(),
+        tasks: env.tasks.clone(),
     };
     Ok(Part::new("provisioning")
         .grpc(TenantsServer::new(service::TenantsService(tenants)))

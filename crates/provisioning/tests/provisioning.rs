@@ -82,9 +82,7 @@ async fn tenants_are_made_once_and_listed_in_pages() {
 async fn a_secret_is_given_once_and_only_its_hash_is_kept() {
     let world = World::start().await;
     register(&world, "pump-7").await;
-    let mut changes = world.env.live.subscribe("credentials.changed.>", None);
     let made = issue(&world, "pump-7").await.unwrap();
-    assert_eq!(&*changes.next().await.unwrap().subject, "credentials.changed.default.pump-7");
     assert!(made.secret.starts_with("drv_"));
 
     let found = verifiers(&world, "default", "pump-7").await;
@@ -133,4 +131,40 @@ async fn a_device_has_at_most_sixteen_credentials_and_a_type_must_be_named() {
     let error =
         credentials(&world).create_credential(request(&tenant("default"), message)).await.unwrap_err();
     assert_eq!(error.code(), Code::InvalidArgument);
+}
+
+#[tokio::test]
+async fn a_revocation_is_answered_when_every_gateway_is_done_with_it() {
+    let world = World::start().await;
+    register(&world, "pump-7").await;
+    let made = issue(&world, "pump-7").await.unwrap().credential.unwrap();
+    let mut gateway = world.env.live.subscribe("credentials.changed.>", None);
+    let message = DeleteCredentialRequest { device: "pump-7".into(), credential: made.id };
+    let mut credentials = credentials(&world);
+    let mut revoked = std::pin::pin!(credentials.delete_credential(request(&tenant("default"), message)));
+    let notice = tokio::select! {
+        _ = &mut revoked => panic!("the gateway has not looked yet"),
+        notice = gateway.next() => notice.unwrap(),
+    };
+    assert_eq!(&*notice.subject, "credentials.changed.default.pump-7");
+    assert!(verifiers(&world, "default", "pump-7").await.is_empty());
+    drop(notice);
+    revoked.await.unwrap();
+}
+
+#[tokio::test]
+async fn gateways_hear_of_a_revocation_whose_caller_has_gone_away() {
+    let world = World::start().await;
+    register(&world, "pump-7").await;
+    let made = issue(&world, "pump-7").await.unwrap().credential.unwrap();
+    let mut gateway = world.env.live.subscribe("credentials.changed.>", None);
+    let message = DeleteCredentialRequest { device: "pump-7".into(), credential: made.id };
+    let mut credentials = credentials(&world);
+    tokio::select! {
+        biased;
+        _ = credentials.delete_credential(request(&tenant("default"), message)) => panic!("it is too early"),
+        () = tokio::task::yield_now() => {}
+    }
+    gateway.next().await.unwrap();
+    assert!(verifiers(&world, "default", "pump-7").await.is_empty());
 }

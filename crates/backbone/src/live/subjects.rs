@@ -25,14 +25,15 @@ pub(super) struct Target {
 }
 
 impl Target {
-    /// To the member whose turn it is, or the first after it that has room.
-    pub(super) fn send(&self, message: &LiveMessage) {
+    /// To the member whose turn it is, or the first after it that has room; whether there was one.
+    pub(super) fn send(&self, message: &LiveMessage) -> bool {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed) % self.members.len().max(1);
         let (before, from) = self.members.split_at_checked(turn).unwrap_or_default();
         let taken = from.iter().chain(before).any(|member| member.offer(message));
         if !taken && let Some(member) = from.first() {
             member.lose();
         }
+        taken
     }
 }
 

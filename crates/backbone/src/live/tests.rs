@@ -106,3 +106,27 @@ fn a_token_has_no_special_characters() {
     assert_eq!(token("pump-7"), "pump-7");
     assert_eq!(token("a.b *>%"), "a%2Eb%20%2A%3E%25");
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_awaited_message_is_waited_for_until_all_who_got_it_have_dropped_it() {
+    let live = Live::embedded();
+    let wait = || live.publish_and_wait("a.b", Bytes::new(), Duration::from_secs(5));
+    assert_eq!(wait().await, Ok(()));
+    let (mut one, mut other) = (live.subscribe("a.*", None), live.subscribe("a.b", None));
+    let mut kept = None;
+    let takes = async {
+        drop(one.next().await);
+        kept = other.next().await;
+    };
+    assert_eq!(tokio::join!(wait(), takes).0, Err(LiveError::Timeout));
+    drop(kept);
+    let takes = async {
+        drop(one.next().await);
+        drop(other);
+    };
+    assert_eq!(tokio::join!(wait(), takes).0, Ok(()));
+    for _ in 0..QUEUE_MESSAGES {
+        live.publish("a.x", Bytes::new());
+    }
+    assert_eq!(wait().await, Err(LiveError::Lost));
+}

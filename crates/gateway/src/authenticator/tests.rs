@@ -1,93 +1,36 @@
 //! With a provisioning service that knows one device.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use bytes::Bytes;
 use drover_model::ManualClock;
-use drover_proto::provisioning::v1 as proto;
-use drover_proto::provisioning::v1::credentials_server::{Credentials, CredentialsServer};
 use drover_rpc::Peers;
-use parking_lot::Mutex;
-use tonic::{Request, Response, Status};
+use drover_testkit::Secrets;
 
 use super::*;
 
-/// `device@tenant` and secret.
-type Secrets = Vec<(&'static str, &'static str)>;
-
-#[derive(Clone, Default)]
-struct Provisioning {
-    secrets: Arc<Mutex<Secrets>>,
-    asked: Arc<AtomicUsize>,
-}
-
-#[tonic::async_trait]
-impl Credentials for Provisioning {
-    async fn get_verifiers(
-        &self,
-        request: Request<GetVerifiersRequest>,
-    ) -> Result<Response<proto::GetVerifiersResponse>, Status> {
-        self.asked.fetch_add(1, Ordering::SeqCst);
-        let request = request.into_inner();
-        let known = self.secrets.lock().clone();
-        let of_device =
-            known.iter().filter(|(name, _)| *name == format!("{}@{}", request.device, request.tenant));
-        let verifiers = of_device
-            .map(|(_, secret)| proto::Verifier {
-                credential: (*secret).to_owned(),
-                token_sha256: TokenHash::of(secret.as_bytes()).as_bytes().to_vec(),
-            })
-            .collect();
-        Ok(Response::new(proto::GetVerifiersResponse { verifiers }))
-    }
-    async fn create_credential(
-        &self,
-        _: Request<proto::CreateCredentialRequest>,
-    ) -> Result<Response<proto::CreateCredentialResponse>, Status> {
-        Err(Status::unimplemented(""))
-    }
-    async fn list_credentials(
-        &self,
-        _: Request<proto::ListCredentialsRequest>,
-    ) -> Result<Response<proto::ListCredentialsResponse>, Status> {
-        Err(Status::unimplemented(""))
-    }
-    async fn delete_credential(
-        &self,
-        _: Request<proto::DeleteCredentialRequest>,
-    ) -> Result<Response<proto::DeleteCredentialResponse>, Status> {
-        Err(Status::unimplemented(""))
-    }
-    async fn delete_credentials_of(
-        &self,
-        _: Request<proto::DeleteCredentialsOfRequest>,
-    ) -> Result<Response<proto::DeleteCredentialsOfResponse>, Status> {
-        Err(Status::unimplemented(""))
-    }
-}
-
 struct Setting {
-    provisioning: Provisioning,
+    secrets: Secrets,
     clock: ManualClock,
-    authenticator: Authenticator,
+    authenticator: Arc<Authenticator>,
 }
 
+/// A test that hangs fails after this.
+const PATIENCE: Duration = Duration::from_secs(60);
 const HOME: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1));
 const ELSEWHERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 2));
 
 fn setting() -> Setting {
-    let provisioning = Provisioning::default();
-    provisioning.secrets.lock().push(("pump@default", "right"));
-    provisioning.secrets.lock().push(("pump@acme", "other"));
+    let secrets = Secrets::default();
+    secrets.insert("pump@default", "right");
+    secrets.insert("pump@acme", "other");
     let peers = Peers::default();
     let mut routes = tonic::service::Routes::builder();
-    routes.add_service(CredentialsServer::new(provisioning.clone()));
+    routes.add_service(secrets.service());
     peers.serve("provisioning", routes.routes());
     let clock = ManualClock::default();
     let options = AuthenticatorOptions { max_cached_devices: 100, ttl: Duration::from_secs(900) };
-    let authenticator = Authenticator::new(peers.link("provisioning"), Clock::new(clock.clone()), options);
-    Setting { provisioning, clock, authenticator }
+    let authenticator =
+        Arc::new(Authenticator::new(peers.link("provisioning"), Clock::new(clock.clone()), options));
+    Setting { secrets, clock, authenticator }
 }
 
 #[tokio::test]
@@ -106,20 +49,25 @@ async fn a_device_is_known_by_name_tenant_and_token() {
 }
 
 #[tokio::test]
-async fn answers_are_cached_absence_only_shortly() {
+async fn what_is_there_is_cached_and_nobody_is_refused_unasked() {
     let s = setting();
     for _ in 0..3 {
         s.authenticator.authenticate(HOME, "pump", b"right").await.unwrap();
-        let _ = s.authenticator.authenticate(HOME, "fan", b"right").await;
     }
-    assert_eq!(s.provisioning.asked.load(Ordering::SeqCst), 2);
-    s.clock.advance(ABSENT_TTL);
+    assert_eq!(s.secrets.asked(), 1);
+    for (username, asked) in [("pump", 2), ("fan", 3), ("fan", 4)] {
+        let refused = s.authenticator.authenticate(HOME, username, b"new").await;
+        assert_eq!((refused, s.secrets.asked()), (Err(AuthenticationError::BadCredentials), asked));
+    }
+    s.secrets.insert("pump@default", "new");
+    s.secrets.insert("fan@default", "new");
+    s.authenticator.authenticate(HOME, "pump", b"new").await.unwrap();
+    s.authenticator.authenticate(HOME, "fan", b"new").await.unwrap();
     s.authenticator.authenticate(HOME, "pump", b"right").await.unwrap();
-    let _ = s.authenticator.authenticate(HOME, "fan", b"right").await;
-    assert_eq!(s.provisioning.asked.load(Ordering::SeqCst), 3);
+    assert_eq!(s.secrets.asked(), 6);
     s.clock.advance(Duration::from_secs(900));
     s.authenticator.authenticate(HOME, "pump", b"right").await.unwrap();
-    assert_eq!(s.provisioning.asked.load(Ordering::SeqCst), 4);
+    assert_eq!(s.secrets.asked(), 7);
 }
 
 #[tokio::test]
@@ -130,11 +78,34 @@ async fn a_guessed_account_is_closed_to_strangers_and_open_to_its_device() {
         let refused = s.authenticator.authenticate(ELSEWHERE, "pump", b"wrong").await;
         assert_eq!(refused, Err(AuthenticationError::BadCredentials));
     }
-    let refused = s.authenticator.authenticate(ELSEWHERE, "pump", b"right").await;
-    assert_eq!(refused, Err(AuthenticationError::BackedOff));
-    s.authenticator.authenticate(HOME, "pump", b"right").await.unwrap();
-    s.clock.advance(ACCOUNT_PERIOD);
+    let asked = s.secrets.asked();
+    let refused = s.authenticator.authenticate(ELSEWHERE, "pump", b"wrong").await;
+    assert_eq!((refused, s.secrets.asked()), (Err(AuthenticationError::BackedOff), asked));
+    // Whoever has the secret does not guess.
     s.authenticator.authenticate(ELSEWHERE, "pump", b"right").await.unwrap();
+    s.authenticator.authenticate(HOME, "pump", b"right").await.unwrap();
+    // A secret that is not cached is asked for only where the device came from last.
+    s.secrets.insert("pump@default", "new");
+    let refused = s.authenticator.authenticate(ELSEWHERE, "pump", b"new").await;
+    assert_eq!(refused, Err(AuthenticationError::BackedOff));
+    s.clock.advance(ACCOUNT_PERIOD);
+    s.authenticator.authenticate(ELSEWHERE, "pump", b"new").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_new_secret_works_also_when_account_and_source_are_backed_off() {
+    let s = setting();
+    for _ in 0..SOURCE_BURST {
+        let _ = s.authenticator.authenticate(HOME, "fan", b"early").await;
+        let _ = s.authenticator.authenticate(HOME, "x", b"early").await;
+        let _ = s.authenticator.authenticate(HOME, "/", b"early").await;
+    }
+    s.secrets.insert("fan@default", "early");
+    let refused = s.authenticator.authenticate(HOME, "fan", b"early").await;
+    assert_eq!(refused, Err(AuthenticationError::BackedOff));
+    let fan = (TenantId::parse("default").unwrap(), DeviceId::parse("fan").unwrap());
+    s.authenticator.learn(&fan.0, &fan.1).await;
+    s.authenticator.authenticate(HOME, "fan", b"early").await.unwrap();
 }
 
 #[tokio::test]
@@ -150,27 +121,46 @@ async fn a_source_that_fails_too_often_waits() {
 }
 
 #[tokio::test]
-async fn a_change_is_seen_at_once() {
+async fn whoever_revokes_waits_until_the_gateway_has_checked_its_sessions() {
     let s = setting();
     let live = Live::embedded();
     let mut changes = s.authenticator.changes(&live);
     let identity = s.authenticator.authenticate(HOME, "pump", b"right").await.unwrap();
     assert!(s.authenticator.is_fresh(&identity) && s.authenticator.is_valid(&identity).await.unwrap());
-    s.provisioning.secrets.lock().clear();
-    live.publish("credentials.changed.default.pump", Bytes::new());
-    let Some(Change::Device(tenant, device)) = changes.next().await else {
-        panic!("no change of one device")
+    s.secrets.remove("pump@default");
+    let revoked = live.publish_and_wait("credentials.changed.default.pump", Bytes::new(), PATIENCE);
+    let mut revoked = std::pin::pin!(revoked);
+    let change = tokio::select! {
+        biased;
+        _ = &mut revoked => panic!("nobody has looked yet"),
+        change = changes.next() => change.unwrap(),
     };
+    let (tenant, device) = change.of.clone().unwrap();
     assert_eq!((tenant.as_str(), device.as_str()), ("default", "pump"));
     assert!(!s.authenticator.is_fresh(&identity) && !s.authenticator.is_valid(&identity).await.unwrap());
     let refused = s.authenticator.authenticate(HOME, "pump", b"right").await;
     assert_eq!(refused, Err(AuthenticationError::BadCredentials));
+    tokio::select! {
+        biased;
+        _ = &mut revoked => panic!("the change is still looked at"),
+        () = tokio::task::yield_now() => {}
+    }
+    drop(change);
+    assert_eq!(revoked.await, Ok(()));
 }
 
-#[test]
-fn the_addresses_of_one_ipv6_subscriber_count_as_one_source() {
-    let address = |text: &str| text.parse::<IpAddr>().unwrap();
-    assert_eq!(network_of(address("2001:db8:1:2:3::4")), network_of(address("2001:db8:1:2:9::9")));
-    assert_ne!(network_of(address("2001:db8:1:2:3::4")), network_of(address("2001:db8:1:3:3::4")));
-    assert_eq!(network_of(address("::ffff:10.0.0.1")), HOME);
+#[tokio::test]
+async fn lost_notices_are_taken_for_a_change_of_anybody() {
+    let s = setting();
+    let live = Live::embedded();
+    let mut changes = s.authenticator.changes(&live);
+    s.authenticator.authenticate(HOME, "pump", b"right").await.unwrap();
+    // More than wait for a subscriber.
+    for _ in 0..2_000 {
+        live.publish("credentials.changed.default.fan", Bytes::new());
+    }
+    assert_eq!(changes.next().await.unwrap().of, None);
+    assert!(changes.next().await.unwrap().of.is_some());
+    s.authenticator.authenticate(HOME, "pump", b"right").await.unwrap();
+    assert_eq!(s.secrets.asked(), 2);
 }

@@ -42,7 +42,7 @@ async fn a_malformed_connect_of_mqtt_5_is_told_why() {
 #[tokio::test]
 async fn malformed_packets_end_the_connection_with_their_reason() {
     let server = Server::start(|_| {}).await;
-    let cases: [(&[u8], ReasonCode); 8] = [
+    let cases: [(&[u8], ReasonCode); 7] = [
         // A length of 100 MB.
         (&[0x30, 0x80, 0xC2, 0xD7, 0x2F], ReasonCode::PacketTooLarge),
         // A wildcard in a topic name.
@@ -57,8 +57,6 @@ async fn malformed_packets_end_the_connection_with_their_reason() {
         (b"\x82\x07\x00\x00\x00\x00\x01a\x00", ReasonCode::ProtocolError),
         // CONNECT again.
         (b"\x10\x0d\x00\x04MQTT\x05\x02\x00\x00\x00\x00\x00", ReasonCode::ProtocolError),
-        // PUBREL of a QoS 2 that is not offered.
-        (b"\x62\x02\x00\x01", ReasonCode::ProtocolError),
     ];
     for version in [Version::V4, Version::V5] {
         for (bytes, reason) in cases {

@@ -8,8 +8,12 @@ use drover_mqtt_codec::{ConnectProperties, Disconnect, Packet, QoS, ReasonCode, 
 use crate::server::{Server, allow_anonymous, anonymous, connect, publish};
 
 #[tokio::test]
-async fn connack_declares_what_is_not_offered() {
-    let server = Server::start(|config| config.max_keep_alive_s = 60).await;
+async fn connack_declares_the_limits_and_what_is_not_as_asked() {
+    let server = Server::start(|config| {
+        config.max_keep_alive_s = 60;
+        config.max_session_expiry_s = 50;
+    })
+    .await;
     let mut device = server.tcp().await;
     let properties = ConnectProperties { session_expiry_s: Some(100), ..ConnectProperties::default() };
     let mut packet = connect(Version::V5, "pump");
@@ -18,10 +22,10 @@ async fn connack_declares_what_is_not_offered() {
     let answer = device.connect(packet).await;
     assert_eq!((answer.reason, answer.session_present), (ReasonCode::Success, false));
     let said = answer.properties.unwrap();
-    assert_eq!(said.maximum_qos, Some(QoS::AtLeastOnce));
-    assert_eq!(said.retain_available, Some(false));
-    assert_eq!(said.shared_subscription_available, Some(false));
-    assert_eq!(said.session_expiry_s, Some(0));
+    assert_eq!(said.maximum_qos, None, "all are offered");
+    assert_eq!(said.retain_available, None);
+    assert_eq!(said.shared_subscription_available, None);
+    assert_eq!(said.session_expiry_s, Some(50));
     assert_eq!(said.server_keep_alive_s, Some(60));
     assert_eq!(said.assigned_client_id.as_deref(), Some("pump"));
     assert_eq!(said.receive_maximum.unwrap().get(), 1024);
@@ -160,11 +164,10 @@ async fn disconnect_0x04_sends_the_will() {
 }
 
 #[tokio::test]
-async fn a_will_that_is_not_offered_or_not_allowed_refuses_the_connection() {
+async fn a_will_that_is_not_allowed_refuses_the_connection() {
     let server = Server::start(|_| {}).await;
     for (change, reason) in [
-        (Will { qos: QoS::ExactlyOnce, ..will("dev/pump/x") }, ReasonCode::QosNotSupported),
-        (Will { retain: true, ..will("dev/pump/x") }, ReasonCode::RetainNotSupported),
+        (Will { qos: QoS::ExactlyOnce, retain: true, ..will("dev/pump/x") }, ReasonCode::Success),
         (will("dev/fan/x"), ReasonCode::NotAuthorized),
         (will("v1/twin"), ReasonCode::NotAuthorized),
         (will("v1/events"), ReasonCode::Success),
@@ -181,7 +184,7 @@ async fn a_revoked_credential_ends_its_sessions_and_no_other() {
     let server = Server::start(|_| {}).await;
     let mut pump = server.device(Version::V5, "pump").await;
     let mut other = server.device(Version::V5, "pump@acme").await;
-    server.provisioning.0.lock().unwrap().retain(|name| *name != "pump@default");
+    server.secrets.remove("pump@default");
     server.env.live.publish("credentials.changed.default.pump", Bytes::new());
     pump.expect_end(ReasonCode::NotAuthorized).await;
     other.expect_nothing().await;
@@ -213,6 +216,26 @@ async fn silence_beyond_one_and_a_half_keep_alives_ends_the_connection() {
         tokio::time::advance(Duration::from_secs(16)).await;
         tokio::time::resume();
         device.expect_end(ReasonCode::KeepAliveTimeout).await;
+    }
+}
+
+#[tokio::test]
+async fn a_longer_keep_alive_than_the_longest_is_told_to_mqtt_5_and_enforced_in_both_versions() {
+    let server = Server::start(|config| config.max_keep_alive_s = 10).await;
+    for (version, told) in [(Version::V4, None), (Version::V5, Some(10))] {
+        for asked in [0, 11] {
+            let mut device = server.tcp().await;
+            let mut packet = connect(version, "pump");
+            packet.keep_alive_s = asked;
+            let answer = device.connect(packet).await;
+            assert_eq!(answer.properties.and_then(|properties| properties.server_keep_alive_s), told);
+            // After this the connection's thread keeps its time.
+            device.expect_nothing().await;
+            tokio::time::pause();
+            tokio::time::advance(Duration::from_secs(16)).await;
+            tokio::time::resume();
+            device.expect_end(ReasonCode::KeepAliveTimeout).await;
+        }
     }
 }
 

@@ -35,7 +35,7 @@ async fn a_subscriber_that_never_acknowledges_ends_and_frees_its_queue() {
     let server = Server::start(|config| {
         allow_anonymous(config);
         config.max_inflight = NonZeroU16::new(1).unwrap();
-        config.max_queued_messages = 3;
+        config.max_queued_bytes = 30;
     })
     .await;
     for version in [Version::V4, Version::V5] {
@@ -43,7 +43,7 @@ async fn a_subscriber_that_never_acknowledges_ends_and_frees_its_queue() {
         subscriber.subscribe("a", QoS::AtLeastOnce).await;
         let mut publisher = server.anonymous(Version::V5, "p").await;
         for number in 1..=5 {
-            publisher.publish(publish("a", Some(number), b"")).await;
+            publisher.publish(publish("a", Some(number), b"123456789")).await;
             publisher.expect_puback(number).await;
         }
         subscriber.expect_publish().await;

@@ -4,8 +4,11 @@
 
 mod bad_input;
 mod connect;
+mod credentials;
 mod flow;
+mod limits;
 mod publish;
 mod server;
+mod sessions;
 mod subscribe;
 mod transports;

@@ -4,10 +4,10 @@ use std::num::{NonZeroU16, NonZeroU32};
 
 use bytes::Bytes;
 use drover_backbone::{Offset, Shard, Stream};
-use drover_mqtt_codec::{Packet, PublishProperties, QoS, ReasonCode, Version};
+use drover_mqtt_codec::{Ack, Packet, PublishProperties, QoS, ReasonCode, Version};
 use drover_proto::backbone::v1::Channel;
 
-use crate::server::{Server, allow_anonymous, never_durable, publish, with_properties};
+use crate::server::{Server, allow_anonymous, id, never_durable, publish, with_properties};
 
 #[tokio::test]
 async fn telemetry_and_events_reach_the_log_as_they_came() {
@@ -98,24 +98,25 @@ async fn mqtt_3_1_1_is_told_of_refusals_on_its_errors_topic() {
 }
 
 #[tokio::test]
-async fn qos_2_and_retained_messages_are_refused() {
+async fn telemetry_at_qos_2_is_taken_once_however_often_it_is_sent() {
     let server = Server::start(|_| {}).await;
     for version in [Version::V4, Version::V5] {
+        let before = server.env.log.appended("default");
         let mut device = server.device(version, "pump").await;
         let mut message = publish("v1/telemetry", Some(1), b"{}");
         message.qos = QoS::ExactlyOnce;
-        device.publish(message).await;
-        device.expect_end(ReasonCode::QosNotSupported).await;
+        for dup in [false, true] {
+            message.dup = dup;
+            device.publish(message.clone()).await;
+            assert_eq!(device.next().await, Some(Packet::PubRec(Ack::success(id(1)))));
+        }
+        for reason in [ReasonCode::Success, ReasonCode::PacketIdentifierNotFound] {
+            device.send(&Packet::PubRel(Ack::success(id(1)))).await;
+            let Some(Packet::PubComp(ack)) = device.next().await else { panic!("PUBCOMP") };
+            assert_eq!(ack.reason, if version == Version::V4 { ReasonCode::Success } else { reason });
+        }
+        assert_eq!(server.env.log.appended("default"), before + 1);
     }
-    let mut message = publish("v1/telemetry", Some(1), b"{}");
-    message.retain = true;
-    let mut device = server.device(Version::V5, "pump").await;
-    device.publish(message.clone()).await;
-    device.expect_end(ReasonCode::RetainNotSupported).await;
-    // 3.1.1 can't be told: the message is taken and not retained.
-    let mut device = server.device(Version::V4, "pump").await;
-    device.publish(message).await;
-    assert_eq!(device.expect_puback(1).await, ReasonCode::Success);
 }
 
 #[tokio::test]

@@ -1,9 +1,8 @@
-//! A gateway with a provisioning service that knows three devices, and a client that speaks bytes.
+//! A gateway, with a provisioning service that knows three devices or with the real control plane, and a client that speaks bytes.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::num::NonZeroU16;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -12,15 +11,12 @@ use drover_mqtt_codec::{
     ConnAck, Connect, Packet, Publish, PublishProperties, QoS, ReasonCode, Secret, Subscribe, Subscription,
     Version, decode, encode,
 };
-use drover_proto::provisioning::v1 as proto;
-use drover_proto::provisioning::v1::credentials_server::{Credentials, CredentialsServer};
 use drover_runtime::{Env, Layers, LogSettings, Part, Program, Settings, Sources, Stop};
-use drover_trust::TokenHash;
+use drover_testkit::Secrets;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use tonic::{Request, Response, Status};
 
 /// A hanging test fails after this.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -28,56 +24,14 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// The secret of every device.
 pub const TOKEN: &str = "drv_secret";
 
-#[derive(Clone)]
-pub struct Provisioning(pub Arc<Mutex<Vec<&'static str>>>);
-
-#[tonic::async_trait]
-impl Credentials for Provisioning {
-    async fn get_verifiers(
-        &self,
-        request: Request<proto::GetVerifiersRequest>,
-    ) -> Result<Response<proto::GetVerifiersResponse>, Status> {
-        let request = request.into_inner();
-        let name = format!("{}@{}", request.device, request.tenant);
-        let token_sha256 = TokenHash::of(TOKEN.as_bytes()).as_bytes().to_vec();
-        let verifier = proto::Verifier { credential: "c1".into(), token_sha256 };
-        let known = self.0.lock().unwrap().iter().any(|known| *known == name);
-        let verifiers = if known { vec![verifier] } else { vec![] };
-        Ok(Response::new(proto::GetVerifiersResponse { verifiers }))
-    }
-    async fn create_credential(
-        &self,
-        _: Request<proto::CreateCredentialRequest>,
-    ) -> Result<Response<proto::CreateCredentialResponse>, Status> {
-        Err(Status::unimplemented(""))
-    }
-    async fn list_credentials(
-        &self,
-        _: Request<proto::ListCredentialsRequest>,
-    ) -> Result<Response<proto::ListCredentialsResponse>, Status> {
-        Err(Status::unimplemented(""))
-    }
-    async fn delete_credential(
-        &self,
-        _: Request<proto::DeleteCredentialRequest>,
-    ) -> Result<Response<proto::DeleteCredentialResponse>, Status> {
-        Err(Status::unimplemented(""))
-    }
-    async fn delete_credentials_of(
-        &self,
-        _: Request<proto::DeleteCredentialsOfRequest>,
-    ) -> Result<Response<proto::DeleteCredentialsOfResponse>, Status> {
-        Err(Status::unimplemented(""))
-    }
-}
-
 pub struct Server {
     pub env: Env,
     pub addresses: BTreeMap<&'static str, SocketAddr>,
-    pub provisioning: Provisioning,
+    pub secrets: Secrets,
     stop: Stop,
+    config: Config,
     running: JoinHandle<anyhow::Result<()>>,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 /// The log keeps records open for this long, so that they become durable only when a test flushes them.
@@ -90,30 +44,70 @@ impl Server {
         Self::start_with(|_| {}, change).await
     }
 
-    #[expect(clippy::disallowed_methods, reason = "the test's own task")]
     pub async fn start_with(log: impl FnOnce(&mut LogSettings), change: impl FnOnce(&mut Config)) -> Self {
+        Self::start_one(log, change, false).await
+    }
+
+    /// With the services that keep devices and credentials; nobody is registered.
+    pub async fn with_control_plane() -> Self {
+        Self::start_one(|_| {}, |_| {}, true).await
+    }
+
+    async fn start_one(
+        log: impl FnOnce(&mut LogSettings),
+        change: impl FnOnce(&mut Config),
+        has_control_plane: bool,
+    ) -> Self {
         let mut config: Config = toml::from_str(drover_mqtt::DEFAULTS).unwrap();
         change(&mut config);
+        Self::open(tempfile::tempdir().unwrap(), log, config, has_control_plane).await
+    }
+
+    /// A server on a copy of this one's data as it is now: to this one's clients, what happens in a crash. The old one stops.
+    pub async fn restarted(self) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        copy(&self.folder.path().join("data"), &folder.path().join("data"));
+        let config = self.config.clone();
+        self.begin_stop();
+        self.stopped().await;
+        Self::open(folder, |_| {}, config, false).await
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the test's own task")]
+    async fn open(
+        folder: tempfile::TempDir,
+        log: impl FnOnce(&mut LogSettings),
+        config: Config,
+        has_control_plane: bool,
+    ) -> Self {
         let any = "127.0.0.1:0";
         let listeners = [("MQTT", any), ("MQTTS", any), ("WS", any), ("API", "")];
         let mut variables: Vec<(String, String)> =
             listeners.iter().map(|(name, at)| (format!("DROVER_LISTEN__{name}"), (*at).to_owned())).collect();
         variables.push(("DROVER_LOG__SEGMENT_BYTES".into(), "4_194_304".into()));
         let layers = Layers::load(Sources { variables, ..Sources::default() }).unwrap();
-        let mut settings = Settings::read(&layers).unwrap();
-        log(&mut settings.log);
-        let program = Program::new(settings, folder.path().join("data"));
-        let provisioning =
-            Provisioning(Arc::new(Mutex::new(vec!["pump@default", "fan@default", "pump@acme"])));
+        let mut runtime = Settings::read(&layers).unwrap();
+        log(&mut runtime.log);
+        let program = Program::new(runtime, folder.path().join("data"));
+        let secrets = Secrets::default();
+        for device in ["pump@default", "fan@default", "pump@acme"] {
+            secrets.insert(device, TOKEN);
+        }
         let stop = Stop::default();
         let (env_sender, env) = oneshot::channel();
         let (addresses_sender, addresses) = oneshot::channel();
-        let credentials = provisioning.clone();
+        let credentials = secrets.service();
+        let settings = config.clone();
         let build = move |env: Env| async move {
-            let part = drover_mqtt::build(config, &env).await?;
+            let mut parts = vec![drover_mqtt::build(settings, &env).await?];
+            if has_control_plane {
+                parts.push(drover_provisioning::build(drover_provisioning::Config {}, &env).await?);
+                parts.push(drover_devices::build(drover_devices::Config {}, &env).await?);
+            } else {
+                parts.push(Part::new("provisioning").grpc(credentials));
+            }
             let _ = env_sender.send(env);
-            Ok(vec![Part::new("provisioning").grpc(CredentialsServer::new(credentials)), part])
+            Ok(parts)
         };
         let running = tokio::spawn(drover_runtime::run(program, stop.clone(), build, move |announcement| {
             let _ = addresses_sender.send(announcement.addresses.clone());
@@ -121,7 +115,7 @@ impl Server {
         let (Ok(env), Ok(addresses)) = (env.await, addresses.await) else {
             panic!("the server did not start: {:?}", running.await);
         };
-        Self { env, addresses, provisioning, stop, running, _folder: folder }
+        Self { env, addresses, secrets, config, stop, running, folder }
     }
 
     pub fn begin_stop(&self) {
@@ -172,6 +166,20 @@ impl Server {
     }
 }
 
+/// Copies a folder as a crash would leave it.
+fn copy(from: &std::path::Path, to: &std::path::Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
 pub fn allow_anonymous(config: &mut Config) {
     config.anonymous.allow = true;
 }
@@ -190,7 +198,11 @@ pub fn anonymous(version: Version, client_id: &str) -> Connect {
 }
 
 pub fn connect(version: Version, username: &str) -> Connect {
-    let password = Some(Secret(Bytes::from_static(TOKEN.as_bytes())));
+    connect_with(version, username, TOKEN)
+}
+
+pub fn connect_with(version: Version, username: &str, secret: &str) -> Connect {
+    let password = Some(Secret(Bytes::copy_from_slice(secret.as_bytes())));
     Connect { username: Some(username.into()), password, ..anonymous(version, "") }
 }
 

@@ -8,16 +8,17 @@ use crate::server::{Server, allow_anonymous, id, publish, subscription};
 async fn devices_reach_their_own_topics_only() {
     let server = Server::start(|_| {}).await;
     let cases = [
-        ("v1/#", ReasonCode::GrantedQos1),
-        ("v1/commands/+/+", ReasonCode::GrantedQos1),
-        ("dev/pump/#", ReasonCode::GrantedQos1),
-        ("dev/pump/a/+", ReasonCode::GrantedQos1),
-        ("dev/pump", ReasonCode::GrantedQos1),
+        ("v1/#", ReasonCode::GrantedQos2),
+        ("v1/commands/+/+", ReasonCode::GrantedQos2),
+        ("dev/pump/#", ReasonCode::GrantedQos2),
+        ("dev/pump/a/+", ReasonCode::GrantedQos2),
+        ("dev/pump", ReasonCode::GrantedQos2),
         ("dev/+/a", ReasonCode::NotAuthorized),
         ("dev/fan/a", ReasonCode::NotAuthorized),
         ("#", ReasonCode::NotAuthorized),
         ("+/telemetry", ReasonCode::NotAuthorized),
-        ("$share/g/dev/pump/a", ReasonCode::SharedSubscriptionsNotSupported),
+        ("$share/g/dev/pump/a", ReasonCode::GrantedQos2),
+        ("$share/g/v1/errors", ReasonCode::SharedSubscriptionsNotSupported),
         ("a/#/b", ReasonCode::TopicFilterInvalid),
         ("a+", ReasonCode::TopicFilterInvalid),
         ("", ReasonCode::TopicFilterInvalid),
@@ -109,20 +110,38 @@ async fn tenants_with_equal_names_never_meet() {
 }
 
 #[tokio::test]
-async fn a_flood_of_filters_meets_its_bound() {
+async fn a_hundred_thousand_filters_of_one_client_meet_their_bound() {
     let server = Server::start(allow_anonymous).await;
-    let mut client = server.anonymous(Version::V5, "c").await;
-    let mut granted = 0;
-    for chunk in 0..100 {
-        let asked = (0..1_000).map(|n| subscription(&format!("f/{chunk}/{n}"), QoS::AtMostOnce)).collect();
-        for reason in client.subscribe_all(asked, None).await {
-            match reason {
-                ReasonCode::Success => granted += 1,
-                other => assert_eq!(other, ReasonCode::QuotaExceeded),
+    for (version, refusal) in
+        [(Version::V4, ReasonCode::UnspecifiedError), (Version::V5, ReasonCode::QuotaExceeded)]
+    {
+        let mut client = server.anonymous(version, "c").await;
+        let mut granted = 0;
+        for chunk in 0..100 {
+            let asked =
+                (0..1_000).map(|n| subscription(&format!("f/{chunk}/{n}"), QoS::AtMostOnce)).collect();
+            for reason in client.subscribe_all(asked, None).await {
+                match reason {
+                    ReasonCode::Success => granted += 1,
+                    other => assert_eq!(other, refusal),
+                }
             }
         }
+        assert_eq!(granted, 1_000);
+        // One that is there may be asked for again, and one that goes makes room.
+        assert_eq!(client.subscribe("f/0/0", QoS::AtMostOnce).await, ReasonCode::Success);
+        let filters = vec!["f/0/1".into()];
+        client.send(&Packet::Unsubscribe(Unsubscribe { packet_id: id(4), filters, properties: None })).await;
+        assert!(matches!(client.next().await, Some(Packet::UnsubAck(_))));
+        assert_eq!(client.subscribe("new", QoS::AtMostOnce).await, ReasonCode::Success);
+        assert_eq!(client.subscribe("newer", QoS::AtMostOnce).await, refusal);
     }
-    assert_eq!(granted, 1_000);
+}
+
+#[tokio::test]
+async fn a_filter_with_too_many_levels_is_refused() {
+    let server = Server::start(allow_anonymous).await;
+    let mut client = server.anonymous(Version::V5, "c").await;
     let deep = vec!["a"; 129].join("/");
     assert_eq!(client.subscribe(&deep, QoS::AtMostOnce).await, ReasonCode::TopicFilterInvalid);
 }

@@ -1,0 +1,160 @@
+//! Order, packet ids, bounds, and the part of a queue that only the database has.
+
+use std::sync::Arc;
+
+use super::*;
+use crate::message::Message;
+
+const BOUNDS: Bounds = Bounds { volatile: 2, bytes: 1_000 };
+
+fn delivery(qos: QoS, bytes: usize) -> Delivery {
+    let message = Arc::new(Message::new("t", &vec![0; bytes], qos));
+    Delivery { message, qos, retain: false, subscription_ids: None }
+}
+
+fn push(outbox: &mut Outbox, qos: QoS) -> u64 {
+    let sequence = outbox.reserve(2, BOUNDS).unwrap();
+    let entry =
+        Entry { sequence, delivery: delivery(qos, 1), ticket: None, is_sent: false, is_stored: false };
+    outbox.push(entry);
+    sequence
+}
+
+/// Sends what may be sent, and answers the sequences.
+fn send(outbox: &mut Outbox, window: usize) -> Vec<u64> {
+    let mut sent = Vec::new();
+    while let Some(entry) = outbox.next(window) {
+        sent.push(entry.sequence);
+        outbox.sent();
+    }
+    sent
+}
+
+#[test]
+fn a_window_bounds_what_is_on_its_way_and_acknowledgements_open_it() {
+    let mut outbox = Outbox::default();
+    for _ in 0..3 {
+        push(&mut outbox, QoS::AtLeastOnce);
+    }
+    assert_eq!(send(&mut outbox, 2), [1, 2]);
+    assert_eq!(outbox.settle(packet_id(2), QoS::AtLeastOnce), Some(2), "in any order");
+    assert_eq!(outbox.settle(packet_id(2), QoS::AtLeastOnce), None);
+    assert_eq!(send(&mut outbox, 2), [3]);
+}
+
+#[test]
+fn a_qos_2_message_keeps_its_place_in_the_window_until_it_is_complete() {
+    let mut outbox = Outbox::default();
+    push(&mut outbox, QoS::ExactlyOnce);
+    push(&mut outbox, QoS::ExactlyOnce);
+    assert_eq!(send(&mut outbox, 1), [1]);
+    assert_eq!(outbox.settle(packet_id(1), QoS::AtLeastOnce), None, "PUBACK is no answer to QoS 2");
+    assert!(outbox.receive(packet_id(1), |_| None).is_some());
+    assert!(outbox.receive(packet_id(1), |_| panic!("recorded once")).is_some(), "a repetition");
+    assert_eq!(send(&mut outbox, 1), [] as [u64; 0]);
+    assert_eq!(outbox.complete(packet_id(1)), Some(1));
+    assert_eq!(outbox.complete(packet_id(1)), None);
+    assert_eq!(send(&mut outbox, 1), [2]);
+}
+
+#[test]
+fn a_lost_connection_puts_what_was_not_acknowledged_first_with_the_same_ids_and_dup() {
+    let mut outbox = Outbox::default();
+    for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce, QoS::AtLeastOnce] {
+        push(&mut outbox, qos);
+    }
+    assert!(outbox.push_volatile(delivery(QoS::AtMostOnce, 1), BOUNDS));
+    assert_eq!(send(&mut outbox, 2), [1, 2]);
+    outbox.settle(packet_id(1), QoS::AtLeastOnce);
+    assert_eq!(outbox.rewind(), 1, "QoS 0 is dropped");
+    let first = outbox.next(9).unwrap();
+    assert_eq!((first.sequence, first.is_sent), (2, true));
+    outbox.sent();
+    let second = outbox.next(9).unwrap();
+    assert_eq!((second.sequence, second.is_sent), (3, false));
+}
+
+#[test]
+fn qos_0_is_bounded_by_number_and_qos_1_by_bytes() {
+    let mut outbox = Outbox::default();
+    assert!(outbox.push_volatile(delivery(QoS::AtMostOnce, 1), BOUNDS));
+    assert!(outbox.push_volatile(delivery(QoS::AtMostOnce, 1), BOUNDS));
+    assert!(!outbox.push_volatile(delivery(QoS::AtMostOnce, 1), BOUNDS));
+    assert!(outbox.reserve(2_000, BOUNDS).is_none());
+    assert!(Outbox::default().reserve(2_000, BOUNDS).is_some(), "a single one is taken whatever its length");
+}
+
+#[test]
+fn packet_ids_go_round_without_zero() {
+    assert_eq!(packet_id(1).get(), 1);
+    assert_eq!(packet_id(65_535).get(), 65_535);
+    assert_eq!(packet_id(65_536).get(), 1);
+}
+
+#[test]
+fn what_a_slow_publisher_reserved_first_takes_its_place_before_later_ones() {
+    let mut outbox = Outbox::default();
+    let first = outbox.reserve(2, BOUNDS).unwrap();
+    push(&mut outbox, QoS::AtLeastOnce);
+    let entry = Entry {
+        sequence: first,
+        delivery: delivery(QoS::AtLeastOnce, 1),
+        ticket: None,
+        is_sent: false,
+        is_stored: false,
+    };
+    outbox.push(entry);
+    assert_eq!(send(&mut outbox, 9), [1, 2]);
+}
+
+#[test]
+fn a_queue_that_was_left_to_the_database_comes_back_in_order_page_by_page() {
+    let mut outbox = Outbox::default();
+    for _ in 0..5 {
+        push(&mut outbox, QoS::AtLeastOnce);
+    }
+    let mut database = Vec::new();
+    outbox.take_unstored(|sequence, delivery| database.push((sequence, delivery.clone())));
+    outbox.unload(0);
+    push(&mut outbox, QoS::AtLeastOnce);
+    assert!(outbox.next(9).is_none());
+    let mut sent = Vec::new();
+    while let Some(stored) = outbox.wants_page(0) {
+        let page: Vec<_> =
+            database.iter().filter(|(sequence, _)| *sequence > stored.after).take(2).cloned().collect();
+        outbox.load(stored, page, 2);
+        sent.extend(send(&mut outbox, 9));
+    }
+    assert_eq!(sent, [1, 2, 3, 4, 5, 6]);
+    (1..=6).for_each(|sequence| {
+        outbox.settle(packet_id(sequence), QoS::AtLeastOnce);
+    });
+    assert_eq!(outbox.take_settled(), [1, 2, 3, 4, 5], "the last one never stood there");
+    assert_eq!(outbox.bytes(), 0);
+}
+
+#[test]
+fn what_is_settled_but_not_yet_deleted_does_not_come_back() {
+    let restored =
+        Restored { next_sequence: 3, stored: 2, stored_bytes: 4, settled: vec![1], ..Restored::default() };
+    let mut outbox = Outbox::restore(restored);
+    let stored = outbox.wants_page(0).unwrap();
+    let page = vec![(1, delivery(QoS::AtLeastOnce, 1)), (2, delivery(QoS::AtLeastOnce, 1))];
+    outbox.load(stored, page, 9);
+    assert_eq!(send(&mut outbox, 9), [2]);
+}
+
+#[test]
+fn what_comes_to_the_database_while_a_page_is_read_is_not_forgotten() {
+    let mut outbox = Outbox::restore(Restored { next_sequence: 2, stored: 1, ..Restored::default() });
+    let asked = outbox.wants_page(0).unwrap();
+    push(&mut outbox, QoS::AtLeastOnce);
+    outbox.take_unstored(|_, _| {});
+    outbox.unload(0);
+    outbox.load(asked, vec![(1, delivery(QoS::AtLeastOnce, 1))], 9);
+    assert_eq!(send(&mut outbox, 9), [1]);
+    let again = outbox.wants_page(0).unwrap();
+    assert_eq!(again.after, 1);
+    outbox.load(again, vec![(2, delivery(QoS::AtLeastOnce, 1))], 9);
+    assert_eq!(send(&mut outbox, 9), [2]);
+}

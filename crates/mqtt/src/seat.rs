@@ -1,0 +1,339 @@
+//! A connection's hold on its session: taken at CONNECT, given up at the end. Here sessions begin, are taken over, stay behind, and end.
+
+use std::sync::Arc;
+
+use drover_backbone::Ticket;
+use drover_gateway::Place;
+use drover_model::TenantId;
+use drover_mqtt_codec::ReasonCode;
+use drover_proto::sessions::v1::{self, change::Change};
+
+use crate::error::End;
+use crate::gateway::Gateway;
+use crate::journal::will_to;
+use crate::session::{Attachment, Client, Ending, Session, SessionKey, State};
+use crate::space::{Sessions, Space};
+use crate::will::{self, Will};
+
+/// What a client says of the session it wants.
+pub(crate) struct Wish {
+    pub(crate) client_id: Box<str>,
+    pub(crate) clean_start: bool,
+    pub(crate) expiry_s: u32,
+    pub(crate) will: Option<Box<Will>>,
+    /// Messages that it takes unacknowledged.
+    pub(crate) window: u16,
+    /// Among the connections of the tenant, if there is one left.
+    pub(crate) place: Option<Place<TenantId>>,
+}
+
+/// How a client leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Leaving {
+    /// It said goodbye: no will.
+    Goodbye,
+    /// It said goodbye and wants its will (MQTT 5, 3.14.2.1, code 0x04), or the connection is lost.
+    WithWill,
+}
+
+/// A session that this connection has.
+pub(crate) struct Seat {
+    pub(crate) gateway: Arc<Gateway>,
+    pub(crate) space: Arc<Space>,
+    pub(crate) session: Arc<Session>,
+    pub(crate) attachment: Arc<Attachment>,
+}
+
+/// A seat that was just taken.
+pub(crate) struct Taken {
+    pub(crate) seat: Seat,
+    /// The session was there before (MQTT 5, 3.2.2.1.1).
+    pub(crate) is_present: bool,
+    /// CONNACK waits for it.
+    pub(crate) ticket: Option<Ticket>,
+}
+
+/// The connection or the will that a new connection drives out.
+#[derive(Default)]
+struct Displaced {
+    attachment: Option<Arc<Attachment>>,
+    will: Option<(Arc<Session>, Box<Will>)>,
+    ended: Option<Arc<Session>>,
+}
+
+impl Seat {
+    /// Takes the client's session over, or begins one.
+    pub(crate) fn take(gateway: &Arc<Gateway>, client: Client, wish: Wish) -> Result<Taken, End> {
+        let space = gateway.spaces.of(client.tenant());
+        let key = SessionKey { owner: client.owner(), client_id: wish.client_id.clone() };
+        let attachment = Arc::new(Attachment::new(client));
+        let mut displaced = Displaced::default();
+        let (session, is_present) = {
+            let mut sessions = space.sessions.lock();
+            let known = sessions.by_key.get(&key).cloned();
+            // Whoever takes a connection over takes its place, too.
+            let inherited = known.as_ref().and_then(|known| known.state.lock().place.take());
+            let Some(place) = inherited.or(wish.place) else {
+                return Err(End::refused(ReasonCode::QuotaExceeded, "the tenant has too many connections"));
+            };
+            let known = known.filter(|known| {
+                let stays = !wish.clean_start && is_alive(&known.state.lock(), gateway.now_ms());
+                displace(known, stays, &mut displaced);
+                stays
+            });
+            let is_present = known.is_some();
+            let session = match known {
+                Some(session) => session,
+                None => begin(&mut sessions, gateway, key, &attachment),
+            };
+            sessions.attach(&session, &attachment);
+            let mut state = session.state.lock();
+            state.attachment = Some(attachment.clone());
+            state.expiry_s = wish.expiry_s;
+            state.will = wish.will;
+            state.window = wish.window;
+            state.place = Some(place);
+            state.outbox.rewind();
+            if let Some(at_ms) = state.armed_ms.take() {
+                space.disarm(session.number, at_ms);
+            }
+            drop(state);
+            (session, is_present)
+        };
+        if wish.expiry_s > 0 {
+            session.set_durable();
+        }
+        let seat = Self { gateway: gateway.clone(), space, session, attachment };
+        seat.gateway.send_off(&seat.space, displaced);
+        let ticket = seat.note_opening()?;
+        Ok(Taken { seat, is_present, ticket })
+    }
+
+    /// Puts the opening into the journal when something of the session may outlive the connection: the session, or its will.
+    fn note_opening(&self) -> Result<Option<Ticket>, End> {
+        let opened = {
+            let mut state = self.session.state.lock();
+            if !self.session.is_durable() && state.will.is_none() {
+                return Ok(None);
+            }
+            state.has_record = true;
+            v1::Opened {
+                session: self.session.number,
+                owner: self.session.key.owner.to_string(),
+                client_id: self.session.key.client_id.as_ref().to_owned(),
+                expiry_s: state.expiry_s,
+                will: state.will.as_deref().map(will_to),
+                window: state.window.into(),
+            }
+        };
+        self.note(Change::Opened(opened)).map(Some)
+    }
+
+    /// Appends a change of the session.
+    pub(crate) fn note(&self, change: Change) -> Result<Ticket, End> {
+        let noted = self.gateway.note(&self.space, &self.session, change);
+        noted.ok_or(End::refused(ReasonCode::ServerBusy, "the log takes nothing at the moment"))
+    }
+
+    /// The session stays behind, or ends with the connection. A later call changes nothing.
+    pub(crate) fn leave(&self, leaving: Leaving, expiry_s: Option<u32>) {
+        let (gateway, space, session) = (&self.gateway, &self.space, &self.session);
+        space.sessions.lock().detach(session, &self.attachment);
+        let now_ms = gateway.now_ms();
+        let (will, closed) = {
+            let mut state = session.state.lock();
+            if !state.is_held_by(&self.attachment) {
+                return;
+            }
+            state.attachment = None;
+            state.place = None;
+            state.offline_since_ms = now_ms;
+            state.expiry_s = expiry_s.unwrap_or(state.expiry_s);
+            let dropped = state.outbox.rewind();
+            gateway.metrics.dropped_many("client away", dropped);
+            if leaving == Leaving::Goodbye {
+                state.will = None;
+            }
+            if state.expiry_s == 0 {
+                state.has_ended = true;
+                (state.will.take(), None)
+            } else {
+                (stand_by(&mut state, now_ms), Some(closed(session, &state)))
+            }
+        };
+        match closed {
+            None => gateway.bury(space, session),
+            Some((closed, next_ms)) => {
+                // Without a record the session is taken for connected until the server stops; the checkpoint knows better.
+                gateway.note(space, session, Change::Closed(closed));
+                if let Some(at_ms) = next_ms {
+                    space.arm(session, at_ms);
+                }
+            }
+        }
+        if let Some(will) = will {
+            will::send(gateway, space, session, *will);
+        }
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.leave(Leaving::WithWill, None);
+    }
+}
+
+fn is_alive(state: &State, now_ms: i64) -> bool {
+    let has_expired = state.attachment.is_none() && state.ends_at_ms().is_some_and(|end_ms| end_ms <= now_ms);
+    !state.has_ended && !has_expired
+}
+
+fn begin(
+    sessions: &mut Sessions,
+    gateway: &Gateway,
+    key: SessionKey,
+    attachment: &Arc<Attachment>,
+) -> Arc<Session> {
+    let session = Arc::new(Session::new(key, gateway.journal.session_number(), attachment.clone()));
+    sessions.by_key.insert(session.key.clone(), session.clone());
+    session
+}
+
+/// What a new connection means for the old one and its will: one without delay is published (MQTT 5, 3.1.3.2.2, 3.1.4), one with a delay
+/// only if the session ends.
+fn displace(known: &Arc<Session>, stays: bool, displaced: &mut Displaced) {
+    let mut state = known.state.lock();
+    let was_attached = state.attachment.is_some();
+    displaced.attachment = state.attachment.take();
+    let will = state.will.take();
+    let is_due = !stays || (was_attached && will.as_ref().is_some_and(|will| will.delay_s == 0));
+    displaced.will = will.filter(|_| is_due).map(|will| (known.clone(), will));
+    if !stays {
+        state.has_ended = true;
+        displaced.ended = Some(known.clone());
+    }
+}
+
+/// The will to publish at once; one that has to wait stays with the session.
+fn stand_by(state: &mut State, now_ms: i64) -> Option<Box<Will>> {
+    let delay_s = state.will.as_ref()?.delay_s.min(state.expiry_s);
+    if delay_s == 0 {
+        return state.will.take();
+    }
+    state.will_due_ms = now_ms + i64::from(delay_s) * 1_000;
+    None
+}
+
+/// The record of a session that stays behind, and when to look at it next.
+fn closed(session: &Session, state: &State) -> (v1::Closed, Option<i64>) {
+    let will_due_ms = if state.will.is_some() { state.will_due_ms } else { 0 };
+    let closed = v1::Closed {
+        session: session.number,
+        at_ms: state.offline_since_ms,
+        sent_through: state.outbox.sent_through,
+        will_due_ms,
+        expiry_s: state.expiry_s,
+    };
+    (closed, state.next_due_ms())
+}
+
+impl Gateway {
+    /// Appends a change of a session when it is in the journal.
+    pub(crate) fn note(&self, space: &Arc<Space>, session: &Arc<Session>, change: Change) -> Option<Ticket> {
+        self.journal.touch(space, session);
+        self.journal.append(&space.tenant, &session.key.client_id, change).ok()
+    }
+
+    /// Ends what a new connection drove out.
+    fn send_off(&self, space: &Arc<Space>, displaced: Displaced) {
+        if let Some(attachment) = displaced.attachment {
+            attachment.end(Ending::TakenOver);
+        }
+        if let Some(session) = displaced.ended {
+            self.bury(space, &session);
+        }
+        if let Some((session, will)) = displaced.will {
+            will::send(self, space, &session, *will);
+        }
+    }
+
+    /// Takes a session that has ended out of everything.
+    pub(crate) fn bury(&self, space: &Arc<Space>, session: &Arc<Session>) {
+        space.sessions.lock().remove(session);
+        let (subscriptions, has_record) = {
+            let mut state = session.state.lock();
+            state.outbox = Default::default();
+            state.unreleased = Vec::new();
+            (std::mem::take(&mut state.subscriptions), state.has_record)
+        };
+        space.unsubscribe(session.number, subscriptions.iter().map(|subscription| &*subscription.filter));
+        if has_record {
+            let ended = Change::Ended(v1::Ended { session: session.number });
+            // When the log does not take it, the next checkpoint does.
+            let _ = self.journal.append(&space.tenant, &session.key.client_id, ended);
+            self.journal.forget(session.number);
+        }
+    }
+
+    /// Ends a session whose queue is over its bound; its will is published soon.
+    pub(crate) fn end_over_bound(&self, space: &Arc<Space>, session: &Arc<Session>) {
+        if self.end_session(space, session, Ending::QueueFull) {
+            tracing::warn!(
+                tenant.id = %space.tenant.as_str(), session.number,
+                "a session ended because too many messages waited for its client"
+            );
+            self.metrics.sessions_over_bound.inc();
+        }
+    }
+
+    /// Ends a session, whether its client is connected or not; `false` when it had ended before.
+    pub(crate) fn end_session(&self, space: &Arc<Space>, session: &Arc<Session>, ending: Ending) -> bool {
+        let attachment = {
+            let mut state = session.state.lock();
+            if state.has_ended {
+                return false;
+            }
+            state.has_ended = true;
+            state.attachment.take()
+        };
+        if let Some(attachment) = attachment {
+            attachment.end(ending);
+            space.sessions.lock().detach(session, &attachment);
+        }
+        self.bury(space, session);
+        // Not here: it may reach the next session over its bound.
+        space.arm(session, 0);
+        true
+    }
+
+    /// Does what is due for sessions whose clients are away: wills, and the end of what has expired.
+    pub(crate) fn attend(&self, space: &Arc<Space>, now_ms: i64) {
+        for session in space.take_due(now_ms) {
+            let (will, has_expired, next_ms) = {
+                let mut state = session.state.lock();
+                if state.attachment.is_some() {
+                    continue;
+                }
+                let has_expired =
+                    !state.has_ended && state.ends_at_ms().is_some_and(|end_ms| end_ms <= now_ms);
+                let is_due = state.has_ended || has_expired || state.will_due_ms <= now_ms;
+                let will = if is_due { state.will.take() } else { None };
+                state.has_ended |= has_expired;
+                let next_ms = if state.has_ended { None } else { state.next_due_ms() };
+                (will, has_expired, next_ms)
+            };
+            if has_expired {
+                self.metrics.sessions_expired.inc();
+                self.bury(space, &session);
+            } else {
+                self.journal.touch(space, &session);
+            }
+            if let Some(at_ms) = next_ms {
+                space.arm(&session, at_ms);
+            }
+            if let Some(will) = will {
+                will::send(self, space, &session, *will);
+            }
+        }
+    }
+}

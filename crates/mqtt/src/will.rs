@@ -1,0 +1,93 @@
+//! Wills: the message that the server publishes for a client that left without goodbye (MQTT 5, 3.1.2.5).
+
+use std::sync::Arc;
+
+use drover_gateway::{RefusedReason, Sender, SessionPublish};
+use drover_model::topic::Upward;
+use drover_mqtt_codec::{PublishProperties, ReasonCode};
+
+use crate::connect::topic_levels;
+use crate::error::End;
+use crate::gateway::Gateway;
+use crate::message::Message;
+use crate::publish::destination;
+use crate::route::{Origin, route};
+use crate::session::{Owner, Session};
+use crate::space::Space;
+
+/// A will that stands.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Will {
+    pub(crate) message: Message,
+    /// Will Delay Interval (MQTT 5, 3.1.3.2.2).
+    pub(crate) delay_s: u32,
+}
+
+impl Will {
+    /// The will of a CONNECT, if its client may publish it.
+    pub(crate) fn of(
+        gateway: &Gateway,
+        owner: &Owner,
+        will: drover_mqtt_codec::Will,
+    ) -> Result<Box<Self>, End> {
+        if topic_levels(&will.topic) > gateway.config.max_topic_levels {
+            return Err(End::refused(ReasonCode::TopicNameInvalid, "the will's topic has too many levels"));
+        }
+        if !matches!(destination(owner, &will.topic), Some(Upward::Channel(_) | Upward::Free)) {
+            let text = "the client may not publish to its will's topic";
+            return Err(End::refused(ReasonCode::NotAuthorized, text));
+        }
+        let properties = will.properties.map(|properties| *properties).unwrap_or_default();
+        let delay_s = properties.will_delay_s.unwrap_or(0);
+        let properties = PublishProperties {
+            payload_is_utf8: properties.payload_is_utf8,
+            message_expiry_s: properties.message_expiry_s,
+            content_type: properties.content_type,
+            response_topic: properties.response_topic,
+            // A copy: it shares the memory of the CONNECT.
+            correlation_data: properties.correlation_data.map(|data| bytes::Bytes::copy_from_slice(&data)),
+            user_properties: properties.user_properties,
+            ..PublishProperties::default()
+        };
+        let mut message = Message::new(&will.topic, &will.payload, will.qos);
+        message.retain = will.retain;
+        message.properties =
+            Some(properties).filter(|properties| *properties != PublishProperties::default()).map(Box::new);
+        Ok(Box::new(Self { message, delay_s }))
+    }
+}
+
+/// Publishes the will of a session.
+pub(crate) fn send(gateway: &Gateway, space: &Arc<Space>, session: &Session, will: Will) {
+    let Will { mut message, .. } = will;
+    message.received_ms = gateway.clock.now().as_millis();
+    let has_record = session.state.lock().has_record;
+    let is_taken = match (destination(&session.key.owner, &message.topic), &session.key.owner) {
+        (Some(Upward::Channel(channel)), Owner::Device(device)) => {
+            let properties = message.properties.as_deref();
+            let content_type = properties.and_then(|properties| properties.content_type.as_deref());
+            let publish = has_record
+                .then_some(SessionPublish { session: session.number, packet_id: SessionPublish::WILL });
+            let sender = Sender { tenant: &space.tenant, device, publish };
+            gateway
+                .ingress
+                .accept(&sender, channel, content_type.unwrap_or_default(), &message.payload)
+                .is_ok()
+        }
+        (Some(Upward::Free), _) => {
+            let origin = Origin {
+                publisher: session.number,
+                will_of: if has_record { session.number } else { 0 },
+                ..Origin::default()
+            };
+            route(gateway, space, origin, message, &mut Vec::new()).is_ok()
+        }
+        _ => return,
+    };
+    if is_taken {
+        gateway.metrics.wills.inc();
+    } else {
+        gateway.ingress.refused(&space.tenant, RefusedReason::LogBusy);
+        gateway.metrics.refused(RefusedReason::LogBusy.as_str());
+    }
+}
