@@ -70,10 +70,9 @@ pub(crate) type Shared = axum::extract::State<Arc<Api>>;
 /// Wires the service. Starts nothing, binds nothing: the runtime does both.
 ///
 /// # Errors
-/// When a setting is out of its range.
+/// Never so far.
 #[expect(clippy::unused_async, reason = "every service is built in the same way")]
 pub async fn build(config: Config, env: &Env) -> anyhow::Result<Part> {
-    config.validate()?;
     let router = router(&config, env);
     let server = server::Server::new(&config, env);
     Ok(Part::new("api").listen("api", move |listener| server.serve(listener, router)))

@@ -86,7 +86,7 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let outcome = match cli.command {
         Command::Up(args) => return up::up(args),
-        Command::Config(command) => configuration::run(command, &cli.target),
+        Command::Config(command) => configuration::run(command, &cli.target, Output::new(cli.output)),
         Command::Completions(args) => completions::run(&args, &mut Cli::command()),
         command => in_runtime(remote(command, &cli.target, Output::new(cli.output))),
     };
@@ -148,6 +148,8 @@ mod tests {
         assert!(!parses("drover telemetry pump --from yesterday"));
         assert!(!parses("drover telemetry pump --agg median"));
         assert!(!parses("drover device create pump --label site"));
+        assert!(!parses("drover device create pump --profile a/b"));
+        assert!(parses("drover device create pump --profile pumps"));
         assert!(!parses("drover device update pump"));
         assert!(parses("drover device update pump --remove-label site"));
     }

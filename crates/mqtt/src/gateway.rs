@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
+use anyhow::Context;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use drover_backbone::{Live, Log};
@@ -77,7 +78,7 @@ impl Gateway {
             ingress,
             store,
             log: env.log.clone(),
-            deny_code: config.anonymous.code()?,
+            deny_code: config.anonymous.code().context("mqtt.anonymous.deny_code")?,
             authenticator: Arc::new(Authenticator::new(
                 env.peers.link("provisioning"),
                 env.clock.clone(),

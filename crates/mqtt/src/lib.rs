@@ -49,7 +49,7 @@ use drover_proto::mqtt::v1::sessions_server::SessionsServer;
 use drover_runtime::{Env, Part};
 use tokio_rustls::TlsAcceptor;
 
-pub use config::{Anonymous, Config, InvalidConfig};
+pub use config::{Anonymous, Config};
 
 use crate::transport::Layer;
 
@@ -59,9 +59,8 @@ pub const DEFAULTS: &str = include_str!("../default.toml");
 /// Wires the gateway and starts the threads of its connections, which have nothing to do until the runtime binds the listeners.
 ///
 /// # Errors
-/// A setting makes no sense, the log can't be read, or a thread can't be started.
+/// The log can't be read, or a thread can't be started.
 pub async fn build(config: Config, env: &Env) -> anyhow::Result<Part> {
-    config.validate()?;
     let max_message_bytes = usize::try_from(config.max_packet_bytes.get())?;
     let gateway = restart::open(config, env).await?;
     let report = gateway.clone();

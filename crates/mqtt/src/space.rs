@@ -34,6 +34,9 @@ pub(crate) struct Space {
 /// Sessions by time in milliseconds since 1970, then number.
 type Timers = BTreeMap<(i64, u64), Arc<Session>>;
 
+/// A topic and its retained message, if it has one.
+pub(crate) type Changed = (Box<str>, Option<Arc<Message>>);
+
 /// The retained messages of a tenant.
 #[derive(Default)]
 pub(crate) struct RetainedMessages {
@@ -75,7 +78,7 @@ impl RetainedMessages {
     }
 
     /// What changed since this was last called: topics with their messages, if they have one.
-    pub(crate) fn take_changed(&mut self) -> Vec<(Box<str>, Option<Arc<Message>>)> {
+    pub(crate) fn take_changed(&mut self) -> Vec<Changed> {
         let changed = std::mem::take(&mut self.changed).into_iter();
         changed
             .map(|topic| (self.messages.get(&topic).cloned(), topic))
