@@ -68,6 +68,7 @@ impl Seat {
         let key = SessionKey { owner: client.owner(), client_id: wish.client_id.clone() };
         let attachment = Arc::new(Attachment::new(client));
         let mut displaced = Displaced::default();
+        let now_ms = gateway.clock.now().as_millis();
         let (session, is_present) = {
             let mut sessions = space.sessions.lock();
             let known = sessions.by_key.get(&key).cloned();
@@ -77,7 +78,7 @@ impl Seat {
                 return Err(End::refused(ReasonCode::QuotaExceeded, "the tenant has too many connections"));
             };
             let known = known.filter(|known| {
-                let stays = !wish.clean_start && is_alive(&known.state.lock(), gateway.now_ms());
+                let stays = !wish.clean_start && is_alive(&known.state.lock(), now_ms);
                 displace(known, stays, &mut displaced);
                 stays
             });
@@ -139,7 +140,7 @@ impl Seat {
     pub(crate) fn leave(&self, leaving: Leaving, expiry_s: Option<u32>) {
         let (gateway, space, session) = (&self.gateway, &self.space, &self.session);
         space.sessions.lock().detach(session, &self.attachment);
-        let now_ms = gateway.now_ms();
+        let now_ms = gateway.clock.now().as_millis();
         let (will, closed) = {
             let mut state = session.state.lock();
             if !state.is_held_by(&self.attachment) {
@@ -183,8 +184,13 @@ impl Drop for Seat {
     }
 }
 
+/// Whether the session goes on when the connection that has it, if any, is driven out.
 fn is_alive(state: &State, now_ms: i64) -> bool {
-    let has_expired = state.attachment.is_none() && state.ends_at_ms().is_some_and(|end_ms| end_ms <= now_ms);
+    let has_expired = match state.attachment {
+        // MQTT 5, 3.1.2.11.2: it ends with its connection.
+        Some(_) => state.expiry_s == 0,
+        None => state.ends_at_ms().is_some_and(|end_ms| end_ms <= now_ms),
+    };
     !state.has_ended && !has_expired
 }
 
