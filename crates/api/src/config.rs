@@ -14,6 +14,7 @@ const MAX_BOUND: usize = 1_000_000;
 #[serde(deny_unknown_fields)]
 pub struct Config {
     pub max_connections: usize,
+    pub max_connections_per_source: u32,
     pub max_requests: usize,
     pub max_live_streams: usize,
 }

@@ -71,7 +71,7 @@ pub(crate) type Shared = axum::extract::State<Arc<Api>>;
 pub async fn build(config: Config, env: &Env) -> anyhow::Result<Part> {
     config.validate()?;
     let router = router(&config, env);
-    let server = server::Server::new(config.max_connections, env);
+    let server = server::Server::new(&config, env);
     Ok(Part::new("api").listen("api", move |listener| server.serve(listener, router)))
 }
 

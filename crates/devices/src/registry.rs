@@ -64,7 +64,7 @@ impl Registry {
     ) -> Result<(Vec<Device>, String), Error> {
         labels::check(labels.iter())?;
         let mut devices = self.store.list(tenant, labels, page).await?;
-        let next = page.cut(&mut devices, |device| device.id.as_str());
+        let next = page.cut(&mut devices, |device| device.id.to_string());
         Ok((devices, next))
     }
 

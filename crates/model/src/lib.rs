@@ -14,7 +14,7 @@ pub use clock::{Clock, ManualClock, Now};
 pub use device::{Device, Labels};
 pub use id::{CredentialId, DeviceId, InvalidId, TelemetryKey, TenantId};
 pub use kind::Kind;
-pub use point::{Flags, Point, Value, ValueRef};
+pub use point::{Flags, Point, Value, ValueRef, serialize_number};
 pub use principal::{Principal, Tenant};
 pub use timestamp::{InvalidTimestamp, Timestamp};
 pub use topic::Channel;

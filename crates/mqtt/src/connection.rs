@@ -375,7 +375,7 @@ impl Connection {
             gateway.metrics.paused.dec();
         }
         if held.is_some() {
-            gateway.ingress.refused(&seat.space.tenant, RefusedReason::LogBusy);
+            gateway.refused(&seat.space.tenant, RefusedReason::LogBusy);
         }
         tracing::debug!("a client left: {end}");
         gateway.metrics.ended(end.label());

@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use drover_backbone::{Live, Log};
 use drover_db::DbError;
-use drover_gateway::{Authenticator, AuthenticatorOptions, Changes, Downlink, Ingress, Places};
-use drover_model::{Clock, DeviceId, TenantId};
+use drover_gateway::{
+    Authenticator, AuthenticatorOptions, Changes, Downlink, Ingress, Places, RefusedReason,
+};
+use drover_model::{Clock, DeviceId, Tenant, TenantId};
 use drover_mqtt_codec::{QoS, ReasonCode};
 use drover_runtime::{Env, PartHealth, Rng, Status, Stop, Tasks};
 use tokio::sync::Semaphore;
@@ -108,6 +110,12 @@ impl Gateway {
 
     pub(crate) fn checkpoint_succeeded(&self) {
         self.health.set(Status::Ok);
+    }
+
+    /// Counts a refused message, for the tenant's ledger and in the metrics, by the same name.
+    pub(crate) fn refused(&self, tenant: &Tenant, reason: RefusedReason) {
+        self.ingress.refused(tenant, reason);
+        self.metrics.refused(reason);
     }
 
     pub(crate) fn accept_failed(&self, error: &io::Error) {

@@ -249,8 +249,7 @@ fn refuse(
     counted: RefusedReason,
 ) -> Result<(), End> {
     let seat = &connection.seat;
-    seat.gateway.ingress.refused(&seat.space.tenant, counted);
-    seat.gateway.metrics.refused(counted.as_str());
+    seat.gateway.refused(&seat.space.tenant, counted);
     let silent = connection.version() == Version::V4 || publish.qos == QoS::AtMostOnce;
     if let Some(device) = seat.session.key.owner.device().filter(|_| silent) {
         let error = serde_json::json!({ "topic": publish.topic_str(), "reason": text }).to_string();

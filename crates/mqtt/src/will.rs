@@ -87,7 +87,6 @@ pub(crate) fn send(gateway: &Gateway, space: &Arc<Space>, session: &Session, wil
     if is_taken {
         gateway.metrics.wills.inc();
     } else {
-        gateway.ingress.refused(&space.tenant, RefusedReason::LogBusy);
-        gateway.metrics.refused(RefusedReason::LogBusy.as_str());
+        gateway.refused(&space.tenant, RefusedReason::LogBusy);
     }
 }

@@ -82,6 +82,24 @@ async fn mqtt_5_refuses_foreign_topics_by_reason_code() {
 }
 
 #[tokio::test]
+async fn refused_messages_are_counted_by_the_names_of_the_ledger() {
+    let server = Server::start(|_| {}).await;
+    let mut device = server.device(Version::V5, "pump").await;
+    device.publish(publish("dev/fan/x", Some(1), b"")).await;
+    assert_eq!(device.expect_puback(1).await, ReasonCode::NotAuthorized);
+    assert_eq!(device.subscribe("dev/fan/#", QoS::AtMostOnce).await, ReasonCode::NotAuthorized);
+    let metrics = server.env.metrics.encode();
+    let refused: Vec<_> = metrics.lines().filter(|line| line.contains("refused_total{")).collect();
+    for expected in [
+        "drover_mqtt_refused_total{reason=\"not_allowed\"} 1",
+        "drover_mqtt_subscriptions_refused_total{reason=\"not authorized\"} 1",
+    ] {
+        assert!(refused.contains(&expected), "{refused:#?}");
+    }
+    assert_eq!(refused.len(), 2, "{refused:#?}");
+}
+
+#[tokio::test]
 async fn mqtt_3_1_1_is_told_of_refusals_on_its_errors_topic() {
     let server = Server::start(|_| {}).await;
     let mut device = server.device(Version::V4, "pump").await;
