@@ -302,10 +302,10 @@ impl Connection {
                 Ok(())
             }
             Packet::Disconnect(packet) => Err(self.farewell(&packet)),
-            Packet::Auth(_) => Err(End::refused(
-                ReasonCode::BadAuthenticationMethod,
-                "extended authentication is not offered",
-            )),
+            // MQTT 5, 4.12: nobody has agreed on a method.
+            Packet::Auth(_) => {
+                Err(End::refused(ReasonCode::ProtocolError, "extended authentication is not offered"))
+            }
             Packet::Connect(_)
             | Packet::ConnAck(_)
             | Packet::SubAck(_)
