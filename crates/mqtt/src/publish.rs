@@ -73,9 +73,10 @@ pub(crate) fn handle(
 fn is_repeated(connection: &mut Connection, publish: &Publish) -> bool {
     let Some(packet_id) = publish.packet_id else { return false };
     let ticket = {
-        let state = connection.seat.session.state.lock();
-        let known = state.unreleased.iter().find(|known| known.packet_id == packet_id);
+        let mut state = connection.seat.session.state.lock();
+        let known = state.unreleased.iter_mut().find(|known| known.packet_id == packet_id);
         let Some(known) = known else { return false };
+        known.is_counted = true;
         known.ticket.clone()
     };
     connection.answers.push(Answer::PubRec(packet_id), Outcome::durable(ticket), 0);
@@ -87,7 +88,7 @@ fn acknowledge(connection: &mut Connection, publish: &Publish, outcome: Outcome)
     let Some(packet_id) = publish.packet_id else { return };
     let answer = if publish.qos == QoS::ExactlyOnce {
         if !outcome.reason.is_error() {
-            let unreleased = Unreleased { packet_id, ticket: outcome.ticket.clone() };
+            let unreleased = Unreleased { packet_id, ticket: outcome.ticket.clone(), is_counted: true };
             connection.seat.session.state.lock().unreleased.push(unreleased);
         }
         Answer::PubRec(packet_id)

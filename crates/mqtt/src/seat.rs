@@ -42,6 +42,8 @@ pub(crate) struct Seat {
     pub(crate) space: Arc<Space>,
     pub(crate) session: Arc<Session>,
     pub(crate) attachment: Arc<Attachment>,
+    /// CONNACK said yes. Who was let down before leaves no will.
+    pub(crate) is_accepted: bool,
 }
 
 /// A seat that was just taken.
@@ -95,6 +97,8 @@ impl Seat {
             state.window = wish.window;
             state.place = Some(place);
             state.outbox.rewind();
+            // MQTT 5, 4.9: windows begin anew with the connection.
+            state.unreleased.iter_mut().for_each(|known| known.is_counted = false);
             if let Some(at_ms) = state.armed_ms.take() {
                 space.disarm(session.number, at_ms);
             }
@@ -104,7 +108,7 @@ impl Seat {
         if wish.expiry_s > 0 {
             session.set_durable();
         }
-        let seat = Self { gateway: gateway.clone(), space, session, attachment };
+        let seat = Self { gateway: gateway.clone(), space, session, attachment, is_accepted: false };
         seat.gateway.send_off(&seat.space, displaced);
         let ticket = seat.note_opening()?;
         Ok(Taken { seat, is_present, ticket })
@@ -180,7 +184,7 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.leave(Leaving::WithWill, None);
+        self.leave(if self.is_accepted { Leaving::WithWill } else { Leaving::Goodbye }, None);
     }
 }
 

@@ -219,6 +219,30 @@ async fn all_messages_of_a_full_window_may_come_again_after_a_reconnect() {
     publisher.expect_end(ReasonCode::ReceiveMaximumExceeded).await;
 }
 
+#[tokio::test]
+async fn what_a_former_connection_left_unreleased_takes_no_room_in_the_window() {
+    let server = Server::start(|config| {
+        allow_anonymous(config);
+        config.receive_maximum = NonZeroU16::new(2).unwrap();
+    })
+    .await;
+    let (mut publisher, _) = server.persistent(Version::V5, "p").await;
+    for number in 1..=2 {
+        publisher.publish(qos2("a", number, b"")).await;
+        publisher.expect_pubrec(number).await;
+    }
+    publisher.leave().await;
+    let (mut publisher, _) = server.persistent(Version::V5, "p").await;
+    for number in 3..=4 {
+        publisher.publish(qos2("a", number, b"")).await;
+        publisher.expect_pubrec(number).await;
+    }
+    for number in 1..=4 {
+        publisher.send(&Packet::PubRel(Ack::success(id(number)))).await;
+        assert_eq!(publisher.next().await, Some(Packet::PubComp(Ack::success(id(number)))));
+    }
+}
+
 fn expiring(publish: Publish, expiry_s: u32) -> Publish {
     let properties = PublishProperties { message_expiry_s: Some(expiry_s), ..PublishProperties::default() };
     with_properties(publish, properties)

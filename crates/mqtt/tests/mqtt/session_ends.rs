@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use drover_mqtt_codec::{
-    Connect, ConnectProperties, PublishProperties, QoS, ReasonCode, Subscription, Version,
+    Connect, ConnectProperties, Publish, PublishProperties, QoS, ReasonCode, Subscription, Version,
 };
 
 use crate::clients::{disconnect, persistent, qos2, with};
@@ -29,6 +29,25 @@ async fn a_session_that_ends_with_its_connection_is_not_there_for_the_one_that_t
         first.expect_end(ReasonCode::SessionTakenOver).await;
         server.publishes([publish("a", Some(1), b"")]).await;
         second.expect_nothing().await;
+        second.leave().await;
+        server.anonymous(version, "c").await.leave().await;
+    }
+}
+
+#[tokio::test]
+async fn whoever_takes_over_a_session_that_stays_gets_what_was_not_acknowledged() {
+    let server = Server::start(allow_anonymous).await;
+    for version in BOTH {
+        let (mut first, _) = server.persistent(version, "c").await;
+        first.subscribe("a", QoS::ExactlyOnce).await;
+        server.publishes([publish("a", Some(1), b"1"), qos2("a", 2, b"2")]).await;
+        let sent = [first.expect_publish().await, first.expect_publish().await];
+        let (mut second, is_present) = server.persistent(version, "c").await;
+        assert!(is_present);
+        first.expect_end(ReasonCode::SessionTakenOver).await;
+        for before in sent {
+            assert_eq!(second.receive(&before.payload).await, Publish { dup: true, ..before });
+        }
         second.leave().await;
         server.anonymous(version, "c").await.leave().await;
     }

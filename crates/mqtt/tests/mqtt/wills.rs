@@ -1,9 +1,10 @@
 //! Wills: when they are published, when not, and as what.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use drover_mqtt_codec::{
-    Connect, ConnectProperties, Publish, QoS, ReasonCode, Version, Will, WillProperties,
+    Connect, ConnectProperties, Packet, Publish, QoS, ReasonCode, Version, Will, WillProperties,
 };
 use tokio::net::TcpStream;
 
@@ -108,6 +109,20 @@ async fn a_connection_that_the_server_ends_leaves_its_will() {
         watcher.receive(b"gone").await;
         watcher.expect_nothing().await;
     }
+}
+
+#[tokio::test]
+async fn a_client_that_was_not_let_in_leaves_no_will() {
+    let server = Server::start(allow_anonymous).await;
+    let mut watcher = watcher(&server, Version::V5).await;
+    // The CONNACK that would let it in is longer than it takes.
+    let properties =
+        ConnectProperties { maximum_packet_bytes: NonZeroU32::new(5), ..ConnectProperties::default() };
+    let mut client = server.tcp().await;
+    let connect = with_will(with(anonymous(Version::V5, "c"), properties), will());
+    client.send(&Packet::Connect(Box::new(connect))).await;
+    assert_eq!(client.next().await, None);
+    nothing_comes_in(1, &server, &mut watcher).await;
 }
 
 #[tokio::test]
