@@ -1,5 +1,6 @@
 //! Where sessions begin and end: clean starts, takeovers, expiry, goodbyes; and what messages and subscriptions become of it.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use drover_mqtt_codec::{
@@ -205,7 +206,7 @@ async fn what_waits_for_a_client_keeps_its_identifiers_properties_and_order_over
         assert_eq!((&message.payload[..], message.qos), (&number.to_be_bytes()[..], QoS::ExactlyOnce));
         let mut got = *message.properties.unwrap();
         got.subscription_ids.sort();
-        let ids: Vec<_> = got.subscription_ids.drain(..).map(|id| id.get()).collect();
+        let ids: Vec<_> = got.subscription_ids.drain(..).map(NonZeroU32::get).collect();
         assert_eq!(ids, [3, 7]);
         assert_eq!(got, properties);
     }

@@ -21,7 +21,7 @@ fn bytes_of(packet: &Packet, version: Version) -> BytesMut {
 }
 
 /// Flags, what follows the keep-alive (in MQTT 5 behind the properties), and the code.
-const NO_CONNECT: [(u8, &[u8], ReasonCode); 16] = [
+const NO_CONNECT: [(u8, &[u8], ReasonCode); 17] = [
     // The reserved flag.
     (0b11, b"\0\x01c", ReasonCode::MalformedPacket),
     // Will QoS 3.
@@ -43,7 +43,8 @@ const NO_CONNECT: [(u8, &[u8], ReasonCode); 16] = [
     (0b10, b"\0\x01\0", ReasonCode::MalformedPacket),
     (0b10, b"\0\x03\xED\xA0\x80", ReasonCode::MalformedPacket),
     (0b10, b"\0\x02\xC1\x81", ReasonCode::MalformedPacket),
-    // A user name that is no UTF-8.
+    // A user name, and a will topic, that is no UTF-8.
+    (0b110, b"\0\x01c\0\x01\xFF\0\x01p", ReasonCode::MalformedPacket),
     (0b1000_0010, b"\0\x01c\0\x01\xFF", ReasonCode::MalformedPacket),
 ];
 
@@ -115,7 +116,7 @@ async fn properties_of_connect_that_are_not_allowed_are_told_by_their_code() {
 }
 
 /// What ends a connection of MQTT 5, with its code; the first ones as well in 3.1.1.
-const FORBIDDEN: [(&[u8], ReasonCode); 34] = [
+const FORBIDDEN: [(&[u8], ReasonCode); 38] = [
     // Reserved flags of the first byte.
     (b"\x80\x06\0\x01\0\x01a\0", ReasonCode::MalformedPacket),
     (b"\xA0\x05\0\x01\0\x01a", ReasonCode::MalformedPacket),
@@ -157,6 +158,10 @@ const FORBIDDEN: [(&[u8], ReasonCode); 34] = [
     // A filter and a name that are no UTF-8; the subscription identifier 0.
     (b"\x82\x07\0\x01\0\0\x01\xFF\0", ReasonCode::MalformedPacket),
     (b"\x82\x09\0\x01\x02\x0B\0\0\x01a\0", ReasonCode::ProtocolError),
+    (b"\xA2\x06\0\x01\0\0\x01\xFF", ReasonCode::MalformedPacket),
+    (b"\x30\x08\0\x01a\x04\x08\0\x01\xFF", ReasonCode::MalformedPacket),
+    (b"\x30\x05\0\x01\xFF\0x", ReasonCode::MalformedPacket),
+    (b"\xF1\0", ReasonCode::MalformedPacket),
     // AUTH without a method in CONNECT; a reason code that DISCONNECT has not.
     (b"\xF0\0", ReasonCode::ProtocolError),
     (b"\xE0\x01\x01", ReasonCode::MalformedPacket),
