@@ -164,7 +164,9 @@ fn state(key: &SessionKey, recovered: RecoveredSession, messages: &mut HashMap<u
         has_ended: false,
         subscriptions: state.subscriptions.into_iter().map(|some| subscription(key, some)).collect(),
         outbox,
-        unreleased: unreleased.map(|packet_id| Unreleased { packet_id, ticket: None }).collect(),
+        unreleased: unreleased
+            .map(|packet_id| Unreleased { packet_id, ticket: None, is_counted: false })
+            .collect(),
         expiry_s: state.expiry_s,
         will: state.will.and_then(will_from),
         offline_since_ms: state.offline_since_ms,

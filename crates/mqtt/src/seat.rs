@@ -42,6 +42,8 @@ pub(crate) struct Seat {
     pub(crate) space: Arc<Space>,
     pub(crate) session: Arc<Session>,
     pub(crate) attachment: Arc<Attachment>,
+    /// CONNACK said yes. Who was let down before leaves no will.
+    pub(crate) is_accepted: bool,
 }
 
 /// A seat that was just taken.
@@ -68,6 +70,7 @@ impl Seat {
         let key = SessionKey { owner: client.owner(), client_id: wish.client_id.clone() };
         let attachment = Arc::new(Attachment::new(client));
         let mut displaced = Displaced::default();
+        let now_ms = gateway.clock.now().as_millis();
         let (session, is_present) = {
             let mut sessions = space.sessions.lock();
             let known = sessions.by_key.get(&key).cloned();
@@ -77,7 +80,7 @@ impl Seat {
                 return Err(End::refused(ReasonCode::QuotaExceeded, "the tenant has too many connections"));
             };
             let known = known.filter(|known| {
-                let stays = !wish.clean_start && is_alive(&known.state.lock(), gateway.now_ms());
+                let stays = !wish.clean_start && is_alive(&known.state.lock(), now_ms);
                 displace(known, stays, &mut displaced);
                 stays
             });
@@ -94,6 +97,8 @@ impl Seat {
             state.window = wish.window;
             state.place = Some(place);
             state.outbox.rewind();
+            // MQTT 5, 4.9: windows begin anew with the connection.
+            state.unreleased.iter_mut().for_each(|known| known.is_counted = false);
             if let Some(at_ms) = state.armed_ms.take() {
                 space.disarm(session.number, at_ms);
             }
@@ -103,7 +108,7 @@ impl Seat {
         if wish.expiry_s > 0 {
             session.set_durable();
         }
-        let seat = Self { gateway: gateway.clone(), space, session, attachment };
+        let seat = Self { gateway: gateway.clone(), space, session, attachment, is_accepted: false };
         seat.gateway.send_off(&seat.space, displaced);
         let ticket = seat.note_opening()?;
         Ok(Taken { seat, is_present, ticket })
@@ -139,7 +144,7 @@ impl Seat {
     pub(crate) fn leave(&self, leaving: Leaving, expiry_s: Option<u32>) {
         let (gateway, space, session) = (&self.gateway, &self.space, &self.session);
         space.sessions.lock().detach(session, &self.attachment);
-        let now_ms = gateway.now_ms();
+        let now_ms = gateway.clock.now().as_millis();
         let (will, closed) = {
             let mut state = session.state.lock();
             if !state.is_held_by(&self.attachment) {
@@ -177,12 +182,17 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.leave(Leaving::WithWill, None);
+        self.leave(if self.is_accepted { Leaving::WithWill } else { Leaving::Goodbye }, None);
     }
 }
 
+/// Whether the session goes on when the connection that has it, if any, is driven out.
 fn is_alive(state: &State, now_ms: i64) -> bool {
-    let has_expired = state.attachment.is_none() && state.ends_at_ms().is_some_and(|end_ms| end_ms <= now_ms);
+    let has_expired = match state.attachment {
+        // MQTT 5, 3.1.2.11.2: it ends with its connection.
+        Some(_) => state.expiry_s == 0,
+        None => state.ends_at_ms().is_some_and(|end_ms| end_ms <= now_ms),
+    };
     !state.has_ended && !has_expired
 }
 

@@ -148,6 +148,8 @@ pub(crate) struct Unreleased {
     pub(crate) packet_id: NonZeroU16,
     /// PUBREC may be sent when it has resolved.
     pub(crate) ticket: Option<Ticket>,
+    /// It came on this connection, and has a place in its window.
+    pub(crate) is_counted: bool,
 }
 
 /// What of a session changes; whoever needs two sessions' states takes one after the other.
