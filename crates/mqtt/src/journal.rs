@@ -16,7 +16,8 @@ use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use prost::Message as _;
 
 pub(crate) use convert::{
-    delivery_from, message_from, message_to, subscription_from, subscription_to, will_from, will_to,
+    delivery_from, message_from, message_to, subscription_from, subscription_to, suspect_from, suspect_to,
+    will_from, will_to,
 };
 
 use crate::session::Session;

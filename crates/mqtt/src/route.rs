@@ -197,8 +197,9 @@ pub(crate) fn deliver_retained(
         targets: vec![target],
         ..v1::Published::default()
     };
+    // In the shard of the session's own changes.
     let ticket =
-        gateway.journal.append(&space.tenant, &delivery.message.topic, Change::Published(published))?;
+        gateway.journal.append(&space.tenant, &session.key.client_id, Change::Published(published))?;
     session.put(sequence, delivery, Some(ticket));
     gateway.journal.touch(space, session);
     Ok(())

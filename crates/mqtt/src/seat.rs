@@ -10,7 +10,7 @@ use drover_proto::sessions::v1::{self, change::Change};
 
 use crate::error::End;
 use crate::gateway::Gateway;
-use crate::journal::will_to;
+use crate::journal::{suspect_to, will_to};
 use crate::session::{Attachment, Client, Ending, Session, SessionKey, State};
 use crate::space::{Sessions, Space};
 use crate::will::{self, Will};
@@ -77,7 +77,7 @@ impl Seat {
                 return Err(End::refused(ReasonCode::QuotaExceeded, "the tenant has too many connections"));
             };
             let known = known.filter(|known| {
-                let stays = !wish.clean_start && is_alive(&known.state.lock(), gateway.now_ms());
+                let stays = !wish.clean_start && outlives(&known.state.lock(), gateway.now_ms());
                 displace(known, stays, &mut displaced);
                 stays
             });
@@ -104,8 +104,9 @@ impl Seat {
             session.set_durable();
         }
         let seat = Self { gateway: gateway.clone(), space, session, attachment };
-        seat.gateway.send_off(&seat.space, displaced);
-        let ticket = seat.note_opening()?;
+        let ended = seat.gateway.send_off(&seat.space, displaced);
+        // The opening stands behind the end of the session before.
+        let ticket = seat.note_opening()?.or(ended);
         Ok(Taken { seat, is_present, ticket })
     }
 
@@ -161,15 +162,13 @@ impl Seat {
                 (stand_by(&mut state, now_ms), Some(closed(session, &state)))
             }
         };
-        match closed {
-            None => gateway.bury(space, session),
-            Some((closed, next_ms)) => {
-                // Without a record the session is taken for connected until the server stops; the checkpoint knows better.
-                gateway.note(space, session, Change::Closed(closed));
-                if let Some(at_ms) = next_ms {
-                    space.arm(session, at_ms);
-                }
-            }
+        let Some((closed, next_ms)) = closed else {
+            return gateway.end(space, session, will);
+        };
+        // Without a record the session is taken for connected until the server stops; the checkpoint knows better.
+        gateway.note(space, session, Change::Closed(closed));
+        if let Some(at_ms) = next_ms {
+            space.arm(session, at_ms);
         }
         if let Some(will) = will {
             will::send(gateway, space, session, *will);
@@ -183,9 +182,10 @@ impl Drop for Seat {
     }
 }
 
-fn is_alive(state: &State, now_ms: i64) -> bool {
+/// Whether the session goes on with a new connection: one without expiry ends with its own (3.1.1, 3.1.2.4; MQTT 5, 3.1.2.11.2).
+fn outlives(state: &State, now_ms: i64) -> bool {
     let has_expired = state.attachment.is_none() && state.ends_at_ms().is_some_and(|end_ms| end_ms <= now_ms);
-    !state.has_ended && !has_expired
+    !state.has_ended && state.expiry_s > 0 && !has_expired
 }
 
 fn begin(
@@ -233,6 +233,7 @@ fn closed(session: &Session, state: &State) -> (v1::Closed, Option<i64>) {
         sent_through: state.outbox.sent_through,
         will_due_ms,
         expiry_s: state.expiry_s,
+        suspect: state.outbox.suspect.map(suspect_to),
     };
     (closed, state.next_due_ms())
 }
@@ -244,21 +245,27 @@ impl Gateway {
         self.journal.append(&space.tenant, &session.key.client_id, change).ok()
     }
 
-    /// Ends what a new connection drove out.
-    fn send_off(&self, space: &Arc<Space>, displaced: Displaced) {
+    /// Ends what a new connection drove out; answers what tells that a session's end is durable.
+    fn send_off(&self, space: &Arc<Space>, displaced: Displaced) -> Option<Ticket> {
         if let Some(attachment) = displaced.attachment {
             attachment.end(Ending::TakenOver);
-        }
-        if let Some(session) = displaced.ended {
-            self.bury(space, &session);
         }
         if let Some((session, will)) = displaced.will {
             will::send(self, space, &session, *will);
         }
+        displaced.ended.and_then(|session| self.bury(space, &session))
     }
 
-    /// Takes a session that has ended out of everything.
-    pub(crate) fn bury(&self, space: &Arc<Space>, session: &Arc<Session>) {
+    /// Publishes the will of a session that has ended, then forgets both: a kill in between loses neither.
+    fn end(&self, space: &Arc<Space>, session: &Arc<Session>, will: Option<Box<Will>>) {
+        if let Some(will) = will {
+            will::send(self, space, session, *will);
+        }
+        self.bury(space, session);
+    }
+
+    /// Takes a session that has ended out of everything; answers the ticket of its record if it had one.
+    pub(crate) fn bury(&self, space: &Arc<Space>, session: &Arc<Session>) -> Option<Ticket> {
         space.sessions.lock().remove(session);
         let (subscriptions, has_record) = {
             let mut state = session.state.lock();
@@ -267,12 +274,14 @@ impl Gateway {
             (std::mem::take(&mut state.subscriptions), state.has_record)
         };
         space.unsubscribe(session.number, subscriptions.iter().map(|subscription| &*subscription.filter));
-        if has_record {
-            let ended = Change::Ended(v1::Ended { session: session.number });
-            // When the log does not take it, the next checkpoint does.
-            let _ = self.journal.append(&space.tenant, &session.key.client_id, ended);
-            self.journal.forget(session.number);
+        if !has_record {
+            return None;
         }
+        let ended = Change::Ended(v1::Ended { session: session.number });
+        // When the log does not take it, the next checkpoint does.
+        let ticket = self.journal.append(&space.tenant, &session.key.client_id, ended).ok();
+        self.journal.forget(session.number);
+        ticket
     }
 
     /// Ends a session whose queue is over its bound; its will is published soon.
@@ -324,10 +333,10 @@ impl Gateway {
             };
             if has_expired {
                 self.metrics.sessions_expired.inc();
-                self.bury(space, &session);
-            } else {
-                self.journal.touch(space, &session);
+                self.end(space, &session, will);
+                continue;
             }
+            self.journal.touch(space, &session);
             if let Some(at_ms) = next_ms {
                 space.arm(&session, at_ms);
             }

@@ -7,6 +7,7 @@ mod connect;
 mod credentials;
 mod flow;
 mod limits;
+mod model;
 mod publish;
 mod server;
 mod sessions;

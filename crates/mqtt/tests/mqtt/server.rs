@@ -31,6 +31,7 @@ pub struct Server {
     stop: Stop,
     config: Config,
     running: JoinHandle<anyhow::Result<()>>,
+    variables: Vec<(String, String)>,
     folder: tempfile::TempDir,
 }
 
@@ -63,12 +64,24 @@ impl Server {
 
     /// A server on a copy of this one's data as it is now: to this one's clients, what happens in a crash. The old one stops.
     pub async fn restarted(self) -> Self {
+        let data = self.copied();
+        self.restarted_on(data).await
+    }
+
+    /// The data as a crash at this moment would leave them.
+    pub fn copied(&self) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
         copy(&self.folder.path().join("data"), &folder.path().join("data"));
-        let config = self.config.clone();
+        folder
+    }
+
+    /// A server with other data in place of this one, which stops.
+    pub async fn restarted_on(self, data: tempfile::TempDir) -> Self {
+        let (config, variables) = (self.config.clone(), self.variables.clone());
         self.begin_stop();
         self.stopped().await;
-        Self::open(folder, &[], config, false).await
+        let more: Vec<_> = variables.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        Self::open(data, &more, config, false).await
     }
 
     #[expect(clippy::disallowed_methods, reason = "the test's own task")]
@@ -112,7 +125,8 @@ impl Server {
         let (Ok(env), Ok(addresses)) = (env.await, addresses.await) else {
             panic!("the server did not start: {:?}", running.await);
         };
-        Self { env, addresses, secrets, config, stop, running, folder }
+        let variables = more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Self { env, addresses, secrets, stop, config, running, variables, folder }
     }
 
     pub fn begin_stop(&self) {
@@ -121,6 +135,13 @@ impl Server {
 
     pub async fn stopped(self) {
         tokio::time::timeout(PATIENCE, self.running).await.unwrap().unwrap().unwrap();
+    }
+
+    /// A counter or gauge without labels.
+    pub fn metric(&self, name: &str) -> u64 {
+        let text = self.env.metrics.encode();
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("there is no metric {name}"))
     }
 
     /// Makes everything durable that was appended.
