@@ -17,7 +17,7 @@ use self::driver::Driver;
 use self::operation::{Op, Publication, operations};
 
 /// Cases of a usual run.
-const CASES: u32 = 40;
+const CASES: u32 = 30;
 
 #[expect(clippy::disallowed_methods, reason = "the variable of proptest itself")]
 fn config() -> ProptestConfig {

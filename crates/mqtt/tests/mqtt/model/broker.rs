@@ -270,8 +270,8 @@ impl Broker {
         self.distribute(client, message, false)
     }
 
-    /// A message that was sent before a kill and again after it, when all others were away: it may have been taken the first time. In
-    /// the order it belongs to the wills of that kill.
+    /// A message that was sent before a kill and will be sent again when its publisher is back, the first of all: it may have been
+    /// taken the first time. In the order it belongs to the wills of that kill.
     pub fn publish_again(&mut self, client: usize, message: &Message, packet_id: u16) {
         self.batch = self.killed;
         self.note_unreleased(client, message, packet_id);
@@ -318,8 +318,10 @@ impl Broker {
                 item.ids = subscriptions.iter().filter_map(|subscription| subscription.id).collect();
                 item.ids.sort_unstable();
                 item.dup = if again { Dup::Allowed } else { Dup::Never };
-                // If it was the first time that counts, nobody was there to hear it at QoS 0.
-                item.optional = again && item.qos == QoS::AtMostOnce;
+                if again && *client == publisher && item.qos == QoS::AtMostOnce {
+                    // If it was the first time that counts, nobody was there to hear it.
+                    session.queue.push_back(Item { optional: true, ..item.clone() });
+                }
                 session.push(item.clone());
                 if again && message.qos == QoS::AtLeastOnce {
                     session.push(Item { optional: true, ..item });

@@ -400,9 +400,8 @@ impl Driver {
         self.server().flush().await;
         if let Some((client, message, packet_id)) = publisher {
             let wish = Wish { clean_start: false, ..wishes[&client].clone() };
-            self.connect(client, &wish, None).await;
-            self.settle(client).await;
             self.broker.publish_again(client, &message, packet_id);
+            self.connect(client, &wish, None).await;
             self.send(client, publication_packet(&message, Some(packet_id), true)).await;
             match self.answer(client).await {
                 Packet::PubAck(_) if message.qos == QoS::AtLeastOnce => {}
