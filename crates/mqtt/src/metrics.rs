@@ -1,6 +1,7 @@
 //! What the gateway counts. Labels come from closed sets; nothing is kept per client or topic.
 
-use drover_mqtt_codec::QoS;
+use drover_gateway::RefusedReason;
+use drover_mqtt_codec::{QoS, ReasonCode};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -16,6 +17,7 @@ pub(crate) struct Metrics {
     connects: Family<Label, Counter>,
     endings: Family<Label, Counter>,
     refused: Family<Label, Counter>,
+    subscriptions_refused: Family<Label, Counter>,
     drops: Family<Label, Counter>,
     received: [Counter; 3],
     sent: [Counter; 3],
@@ -49,6 +51,7 @@ impl Metrics {
             connects: Family::default(),
             endings: Family::default(),
             refused: Family::default(),
+            subscriptions_refused: Family::default(),
             drops: Family::default(),
             received: by_qos("in"),
             sent: by_qos("out"),
@@ -82,7 +85,12 @@ impl Metrics {
         registry.register("closed", "Connections closed at once, by reason", self.closed.clone());
         registry.register("connects", "CONNECT packets answered, by outcome", self.connects.clone());
         registry.register("endings", "Connections ended, by reason", self.endings.clone());
-        registry.register("refused", "Messages and subscriptions refused, by reason", self.refused.clone());
+        registry.register("refused", "Messages refused, by the ledger's reasons", self.refused.clone());
+        registry.register(
+            "subscriptions_refused",
+            "Subscriptions refused, by MQTT's reason",
+            self.subscriptions_refused.clone(),
+        );
         registry.register("drops", "Messages dropped, by reason", self.drops.clone());
         registry.register("acknowledged", "Messages acknowledged to clients", self.acknowledged.clone());
         registry.register(
@@ -132,8 +140,12 @@ impl Metrics {
         self.endings.get_or_create(&[("reason", reason)]).inc();
     }
 
-    pub(crate) fn refused(&self, reason: &'static str) {
-        self.refused.get_or_create(&[("reason", reason)]).inc();
+    pub(crate) fn refused(&self, reason: RefusedReason) {
+        self.refused.get_or_create(&[("reason", reason.as_str())]).inc();
+    }
+
+    pub(crate) fn subscription_refused(&self, reason: ReasonCode) {
+        self.subscriptions_refused.get_or_create(&[("reason", reason.name())]).inc();
     }
 
     pub(crate) fn dropped(&self, reason: &'static str) {

@@ -221,7 +221,9 @@ impl Outbox {
         }
         let sequence = self.take_inflight(id, QoS::ExactlyOnce)?;
         let ticket = journal(sequence);
-        self.received.push_back(Received { sequence, ticket: ticket.clone() });
+        // In the order of the sequences: the first is the oldest.
+        let behind = self.received.iter().rev().take_while(|other| other.sequence > sequence).count();
+        self.received.insert(self.received.len() - behind, Received { sequence, ticket: ticket.clone() });
         Some(ticket)
     }
 
@@ -324,6 +326,12 @@ impl Outbox {
         }
         shrink(&mut self.waiting);
         shrink(&mut self.newer);
+    }
+
+    /// Messages that the client has not acknowledged, and those that wait.
+    pub(crate) fn len(&self) -> usize {
+        let in_memory = self.inflight.len() + self.received.len() + self.waiting.len() + self.newer.len();
+        in_memory + self.stored.map_or(0, |stored| stored.count)
     }
 
     /// Those that stand in the database, once the caller's transaction is done.

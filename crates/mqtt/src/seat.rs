@@ -42,6 +42,8 @@ pub(crate) struct Seat {
     pub(crate) space: Arc<Space>,
     pub(crate) session: Arc<Session>,
     pub(crate) attachment: Arc<Attachment>,
+    /// CONNACK said yes. Who was let down before leaves no will.
+    pub(crate) is_accepted: bool,
 }
 
 /// A seat that was just taken.
@@ -68,6 +70,7 @@ impl Seat {
         let key = SessionKey { owner: client.owner(), client_id: wish.client_id.clone() };
         let attachment = Arc::new(Attachment::new(client));
         let mut displaced = Displaced::default();
+        let now_ms = gateway.clock.now().as_millis();
         let (session, is_present) = {
             let mut sessions = space.sessions.lock();
             let known = sessions.by_key.get(&key).cloned();
@@ -77,7 +80,7 @@ impl Seat {
                 return Err(End::refused(ReasonCode::QuotaExceeded, "the tenant has too many connections"));
             };
             let known = known.filter(|known| {
-                let stays = !wish.clean_start && outlives(&known.state.lock(), gateway.now_ms());
+                let stays = !wish.clean_start && is_alive(&known.state.lock(), now_ms);
                 displace(known, stays, &mut displaced);
                 stays
             });
@@ -94,6 +97,8 @@ impl Seat {
             state.window = wish.window;
             state.place = Some(place);
             state.outbox.rewind();
+            // MQTT 5, 4.9: windows begin anew with the connection.
+            state.unreleased.iter_mut().for_each(|known| known.is_counted = false);
             if let Some(at_ms) = state.armed_ms.take() {
                 space.disarm(session.number, at_ms);
             }
@@ -103,7 +108,7 @@ impl Seat {
         if wish.expiry_s > 0 {
             session.set_durable();
         }
-        let seat = Self { gateway: gateway.clone(), space, session, attachment };
+        let seat = Self { gateway: gateway.clone(), space, session, attachment, is_accepted: false };
         let ended = seat.gateway.send_off(&seat.space, displaced);
         // The opening stands behind the end of the session before.
         let ticket = seat.note_opening()?.or(ended);
@@ -140,7 +145,7 @@ impl Seat {
     pub(crate) fn leave(&self, leaving: Leaving, expiry_s: Option<u32>) {
         let (gateway, space, session) = (&self.gateway, &self.space, &self.session);
         space.sessions.lock().detach(session, &self.attachment);
-        let now_ms = gateway.now_ms();
+        let now_ms = gateway.clock.now().as_millis();
         let (will, closed) = {
             let mut state = session.state.lock();
             if !state.is_held_by(&self.attachment) {
@@ -162,30 +167,36 @@ impl Seat {
                 (stand_by(&mut state, now_ms), Some(closed(session, &state)))
             }
         };
-        let Some((closed, next_ms)) = closed else {
-            return gateway.end(space, session, will);
-        };
-        // Without a record the session is taken for connected until the server stops; the checkpoint knows better.
-        gateway.note(space, session, Change::Closed(closed));
-        if let Some(at_ms) = next_ms {
-            space.arm(session, at_ms);
-        }
-        if let Some(will) = will {
-            will::send(gateway, space, session, *will);
+        let sent = will.and_then(|will| will::send(gateway, space, session, *will));
+        match closed {
+            None => {
+                gateway.bury(space, session, sent);
+            }
+            Some((closed, next_ms)) => {
+                // Without a record the session is taken for connected until the server stops; the checkpoint knows better.
+                gateway.note(space, session, Change::Closed(closed));
+                if let Some(at_ms) = next_ms {
+                    space.arm(session, at_ms);
+                }
+            }
         }
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.leave(Leaving::WithWill, None);
+        self.leave(if self.is_accepted { Leaving::WithWill } else { Leaving::Goodbye }, None);
     }
 }
 
-/// Whether the session goes on with a new connection: one without expiry ends with its own (3.1.1, 3.1.2.4; MQTT 5, 3.1.2.11.2).
-fn outlives(state: &State, now_ms: i64) -> bool {
-    let has_expired = state.attachment.is_none() && state.ends_at_ms().is_some_and(|end_ms| end_ms <= now_ms);
-    !state.has_ended && state.expiry_s > 0 && !has_expired
+/// Whether the session goes on when the connection that has it, if any, is driven out.
+fn is_alive(state: &State, now_ms: i64) -> bool {
+    let has_expired = match state.attachment {
+        // MQTT 5, 3.1.2.11.2: it ends with its connection.
+        Some(_) => state.expiry_s == 0,
+        None => state.ends_at_ms().is_some_and(|end_ms| end_ms <= now_ms),
+    };
+    !state.has_ended && !has_expired
 }
 
 fn begin(
@@ -195,7 +206,7 @@ fn begin(
     attachment: &Arc<Attachment>,
 ) -> Arc<Session> {
     let session = Arc::new(Session::new(key, gateway.journal.session_number(), attachment.clone()));
-    sessions.by_key.insert(session.key.clone(), session.clone());
+    sessions.insert(&session);
     session
 }
 
@@ -242,7 +253,7 @@ impl Gateway {
     /// Appends a change of a session when it is in the journal.
     pub(crate) fn note(&self, space: &Arc<Space>, session: &Arc<Session>, change: Change) -> Option<Ticket> {
         self.journal.touch(space, session);
-        self.journal.append(&space.tenant, &session.key.client_id, change).ok()
+        self.journal.append(&space.tenant, change).ok()
     }
 
     /// Ends what a new connection drove out; answers what tells that a session's end is durable.
@@ -250,22 +261,13 @@ impl Gateway {
         if let Some(attachment) = displaced.attachment {
             attachment.end(Ending::TakenOver);
         }
-        if let Some((session, will)) = displaced.will {
-            will::send(self, space, &session, *will);
-        }
-        displaced.ended.and_then(|session| self.bury(space, &session))
+        let sent = displaced.will.and_then(|(session, will)| will::send(self, space, &session, *will));
+        displaced.ended.and_then(|session| self.bury(space, &session, sent))
     }
 
-    /// Publishes the will of a session that has ended, then forgets both: a kill in between loses neither.
-    fn end(&self, space: &Arc<Space>, session: &Arc<Session>, will: Option<Box<Will>>) {
-        if let Some(will) = will {
-            will::send(self, space, session, *will);
-        }
-        self.bury(space, session);
-    }
-
-    /// Takes a session that has ended out of everything; answers the ticket of its record if it had one.
-    pub(crate) fn bury(&self, space: &Arc<Space>, session: &Arc<Session>) -> Option<Ticket> {
+    /// Takes a session that has ended out of everything; answers what tells that this is durable. With a will, its end is noted when that
+    /// is durable: a kill in between loses neither.
+    fn bury(&self, space: &Arc<Space>, session: &Arc<Session>, will: Option<Ticket>) -> Option<Ticket> {
         space.sessions.lock().remove(session);
         let (subscriptions, has_record) = {
             let mut state = session.state.lock();
@@ -277,11 +279,15 @@ impl Gateway {
         if !has_record {
             return None;
         }
-        let ended = Change::Ended(v1::Ended { session: session.number });
-        // When the log does not take it, the next checkpoint does.
-        let ticket = self.journal.append(&space.tenant, &session.key.client_id, ended).ok();
-        self.journal.forget(session.number);
-        ticket
+        let Some(mut will) = will else { return self.journal.end(&space.tenant, session.number) };
+        let (journal, tenant, number) = (self.journal.clone(), space.tenant.clone(), session.number);
+        self.tasks.track(async move {
+            // Should the log fail, the next start has the session again, and ends it.
+            if will.durable().await.is_ok() {
+                journal.end(&tenant, number);
+            }
+        });
+        None
     }
 
     /// Ends a session whose queue is over its bound; its will is published soon.
@@ -309,9 +315,12 @@ impl Gateway {
             attachment.end(ending);
             space.sessions.lock().detach(session, &attachment);
         }
-        self.bury(space, session);
-        // Not here: it may reach the next session over its bound.
-        space.arm(session, 0);
+        if session.state.lock().will.is_some() {
+            // Not here: it may reach the next session over its bound.
+            space.arm(session, 0);
+        } else {
+            self.bury(space, session, None);
+        }
         true
     }
 
@@ -325,24 +334,23 @@ impl Gateway {
                 }
                 let has_expired =
                     !state.has_ended && state.ends_at_ms().is_some_and(|end_ms| end_ms <= now_ms);
-                let is_due = state.has_ended || has_expired || state.will_due_ms <= now_ms;
-                let will = if is_due { state.will.take() } else { None };
                 state.has_ended |= has_expired;
-                let next_ms = if state.has_ended { None } else { state.next_due_ms() };
-                (will, has_expired, next_ms)
+                let is_due = state.has_ended || state.will_due_ms <= now_ms;
+                let will = if is_due { state.will.take() } else { None };
+                (will, has_expired, state.next_due_ms().filter(|_| !state.has_ended))
             };
+            let sent = will.and_then(|will| will::send(self, space, &session, *will));
             if has_expired {
                 self.metrics.sessions_expired.inc();
-                self.end(space, &session, will);
-                continue;
+            }
+            match next_ms {
+                Some(at_ms) => space.arm(&session, at_ms),
+                None if session.state.lock().has_ended => {
+                    self.bury(space, &session, sent);
+                }
+                None => {}
             }
             self.journal.touch(space, &session);
-            if let Some(at_ms) = next_ms {
-                space.arm(&session, at_ms);
-            }
-            if let Some(will) = will {
-                will::send(self, space, &session, *will);
-            }
         }
     }
 }

@@ -3,13 +3,22 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by them")]
 
 mod bad_input;
+mod clients;
 mod connect;
 mod credentials;
 mod flow;
 mod limits;
 mod model;
+mod properties;
 mod publish;
+mod qos2;
+mod retained;
 mod server;
+mod session_ends;
 mod sessions;
+mod shared;
+mod strict;
 mod subscribe;
+mod subscriptions;
 mod transports;
+mod wills;

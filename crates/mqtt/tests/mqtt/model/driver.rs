@@ -40,10 +40,13 @@ pub struct Driver {
 
 impl Driver {
     pub async fn start() -> Self {
-        let server = Server::start_with(&[("DROVER_LOG__LINGER_US", "0")], |config| {
-            allow_anonymous(config);
-            config.checkpoint_interval_s = NonZeroU32::new(CHECKPOINT_INTERVAL_S).unwrap();
-        })
+        let server = Server::start_with(
+            |log| log.linger_us = 0,
+            |config| {
+                allow_anonymous(config);
+                config.checkpoint_interval_s = NonZeroU32::new(CHECKPOINT_INTERVAL_S).unwrap();
+            },
+        )
         .await;
         let broker = Broker::default();
         Self { server: Some(server), broker, clients: BTreeMap::new(), payloads: 0, packet_ids: 0 }
