@@ -17,6 +17,8 @@ pub(crate) struct Metrics {
     endings: Family<Label, Counter>,
     refused: Family<Label, Counter>,
     drops: Family<Label, Counter>,
+    over_budget: Family<Label, Counter>,
+    pub(crate) budget_waiting: Gauge,
     received: [Counter; 3],
     sent: [Counter; 3],
     sessions: Gauge,
@@ -50,6 +52,8 @@ impl Metrics {
             endings: Family::default(),
             refused: Family::default(),
             drops: Family::default(),
+            over_budget: Family::default(),
+            budget_waiting: Gauge::default(),
             received: by_qos("in"),
             sent: by_qos("out"),
             sessions: Gauge::default(),
@@ -84,6 +88,16 @@ impl Metrics {
         registry.register("endings", "Connections ended, by reason", self.endings.clone());
         registry.register("refused", "Messages and subscriptions refused, by reason", self.refused.clone());
         registry.register("drops", "Messages dropped, by reason", self.drops.clone());
+        registry.register(
+            "over_budget",
+            "Times that reading of a client paused because a budget was used up, by budget",
+            self.over_budget.clone(),
+        );
+        registry.register(
+            "budget_waiting",
+            "Clients whose reading is paused because a budget is used up",
+            self.budget_waiting.clone(),
+        );
         registry.register("acknowledged", "Messages acknowledged to clients", self.acknowledged.clone());
         registry.register(
             "acknowledgements",
@@ -134,6 +148,10 @@ impl Metrics {
 
     pub(crate) fn refused(&self, reason: &'static str) {
         self.refused.get_or_create(&[("reason", reason)]).inc();
+    }
+
+    pub(crate) fn over_budget(&self, budget: &'static str) {
+        self.over_budget.get_or_create(&[("budget", budget)]).inc();
     }
 
     pub(crate) fn dropped(&self, reason: &'static str) {

@@ -3,10 +3,12 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by them")]
 
 mod bad_input;
+mod budget;
 mod connect;
 mod credentials;
 mod flow;
 mod limits;
+mod proxy;
 mod publish;
 mod server;
 mod sessions;
