@@ -6,4 +6,4 @@ mod query;
 
 pub use json::{Json, MAX_BODY_BYTES, Replace};
 pub use path::Path;
-pub use query::{Pairs, Query, ReadQuery};
+pub use query::{Known, Pairs, Query, ReadQuery, refuse_unknown};

@@ -34,7 +34,8 @@ pub struct Ledger {
 
 /// Read the ledger
 ///
-/// What became of every message of the tenant.
+/// What became of every message of the tenant. 503 while the server starts: until it has read what lay in its log, it does not know how
+/// much is pending.
 #[utoipa::path(
     get, path = "/v1/ledger", tag = "Balance", operation_id = "getLedger",
     responses((status = 200, description = "The balance", body = Ledger)),

@@ -11,12 +11,13 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::error::{Problem, Sort};
-use crate::extract::MAX_BODY_BYTES;
+use crate::extract::{Known, MAX_BODY_BYTES, refuse_unknown};
 use crate::metrics::Requests;
 use crate::{Api, admission, auth, credentials, dead_letters, devices, docs, events};
-use crate::{health, latest, ledger, live, metrics, openapi, telemetry, tenants};
+use crate::{health, latest, ledger, live, metrics, openapi, sessions, telemetry, tenants, topics};
 
-/// All of it. From the outside in: counting, panics, then for what needs a token room, deadline and authentication.
+/// All of it. From the outside in: counting, panics, then for what needs a token room, deadline and
+/// authentication, last the names of the parameters.
 pub fn router(api: Arc<Api>) -> Router {
     let counters = Requests::register(&api.metrics);
     let (router, mut document) = routes(&api).split_for_parts();
@@ -43,12 +44,21 @@ fn routes(api: &Arc<Api>) -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(latest::of_all))
         .routes(routes!(events::list))
         .routes(routes!(live::watch))
+        .routes(routes!(sessions::list))
+        .routes(routes!(sessions::get, sessions::end))
+        .routes(routes!(topics::watch))
         .routes(routes!(dead_letters::list))
-        .routes(routes!(ledger::get))
+        .routes(routes!(ledger::get));
+    let protected = known_parameters_only(protected)
         .route_layer(from_fn_with_state(api.clone(), auth::authenticate))
         .route_layer(from_fn_with_state(api.clone(), admission::admit));
     let open = OpenApiRouter::new().routes(routes!(health::get)).routes(routes!(metrics::get));
-    OpenApiRouter::with_openapi(openapi::head()).merge(protected).merge(open)
+    OpenApiRouter::with_openapi(openapi::head()).merge(protected).merge(known_parameters_only(open))
+}
+
+fn known_parameters_only(router: OpenApiRouter<Arc<Api>>) -> OpenApiRouter<Arc<Api>> {
+    let known = Known::of(router.get_openapi());
+    router.route_layer(from_fn_with_state(known, refuse_unknown))
 }
 
 async fn unknown_path(uri: Uri) -> Problem {

@@ -4,11 +4,8 @@ pub mod range;
 
 use drover_model::Timestamp;
 use drover_proto::stream::v1 as pb;
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use utoipa::ToSchema;
-
-/// Beyond this a double does not hold every whole number.
-const MAX_WHOLE: f64 = 9_007_199_254_740_992.0;
 
 /// One measured value.
 #[derive(Debug, Serialize, ToSchema)]
@@ -28,7 +25,7 @@ pub struct Sample {
 #[serde(untagged)]
 pub enum Value {
     #[schema(value_type = f64)]
-    Number(#[serde(serialize_with = "write_number")] f64),
+    Number(#[serde(serialize_with = "drover_model::serialize_number")] f64),
     Truth(bool),
     Text(String),
 }
@@ -60,15 +57,5 @@ impl From<pb::KeyedSample> for Sample {
             pb::keyed_sample::Kind::Text(text) => Value::Text(text),
         });
         Self::new(sample.ts_us, value, sample.flags)
-    }
-}
-
-/// Whole numbers without `.0`.
-#[expect(clippy::cast_possible_truncation, reason = "checked to be whole and small enough")]
-fn write_number<S: Serializer>(number: &f64, serializer: S) -> Result<S::Ok, S::Error> {
-    if number.fract() == 0.0 && number.abs() < MAX_WHOLE {
-        serializer.serialize_i64(*number as i64)
-    } else {
-        serializer.serialize_f64(*number)
     }
 }

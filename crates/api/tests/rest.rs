@@ -161,6 +161,12 @@ async fn telemetry_is_read_as_it_is_asked_for() {
     ] {
         assert!(text.contains(part), "{part} in {text}");
     }
+    let query = "from=2026-01-01&to=9999-12-31T23:59:59Z";
+    let text = asked(rest.get(&format!("/v1/devices/pump-7/telemetry?{query}")).await.json());
+    assert!(text.contains("from_us: 1767225600000000, to_us: 253402300799000000"), "{text}");
+    let query = "from=2026-01-01T00:00:00+01:00&to=2026-01-01T00:00:00%2B00:30";
+    let text = asked(rest.get(&format!("/v1/devices/pump-7/telemetry?{query}")).await.json());
+    assert!(text.contains("from_us: 1767222000000000, to_us: 1767223800000000"), "{text}");
     let text = asked(rest.get("/v1/devices/pump-7/telemetry").await.json());
     assert!(text.contains(&format!("from_us: {}", (world::NOW_MS - 3_600_000) * 1_000)), "{text}");
     assert!(text.contains("interval_us: 0, aggregation: Unspecified, limit: 0"), "{text}");

@@ -5,7 +5,6 @@ use drover_model::{DeviceId, InvalidId, Kind};
 use tonic::Status;
 
 use crate::labels::{InvalidLabel, MAX_LABELS};
-use crate::registry::MAX_PROFILE_BYTES;
 use drover_rpc::PageError;
 
 /// Why a request failed.
@@ -17,8 +16,6 @@ pub enum Error {
     InvalidLabel(#[from] InvalidLabel),
     #[error(transparent)]
     Page(#[from] PageError),
-    #[error("profile has {0} bytes; use 1 to {MAX_PROFILE_BYTES}")]
-    InvalidProfile(usize),
     #[error("device {0} exists already")]
     Exists(DeviceId),
     #[error("there is no device {0}")]
@@ -39,9 +36,7 @@ impl Error {
     /// What sort of failure this is.
     pub fn kind(&self) -> Kind {
         match self {
-            Self::InvalidId(_) | Self::InvalidLabel(_) | Self::Page(_) | Self::InvalidProfile(_) => {
-                Kind::Invalid
-            }
+            Self::InvalidId(_) | Self::InvalidLabel(_) | Self::Page(_) => Kind::Invalid,
             Self::Exists(_) => Kind::Exists,
             Self::NotFound(_) => Kind::NotFound,
             Self::Changed { .. } => Kind::Conflict,
@@ -62,10 +57,7 @@ impl From<sqlx::Error> for Error {
 impl From<Error> for Status {
     fn from(error: Error) -> Self {
         match error {
-            Error::Db(ref cause) if cause.kind() != Kind::Internal => {
-                tracing::warn!("the database refused: {cause}");
-                drover_rpc::status(error.kind(), "the database is not available; see the server's log")
-            }
+            Error::Db(cause) => drover_rpc::storage_status(cause.kind(), cause),
             _ => drover_rpc::status(error.kind(), error),
         }
     }

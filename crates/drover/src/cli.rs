@@ -6,8 +6,8 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::client::Target;
 use crate::commands::{
-    completions, configuration, credential, deadletters, demo, device, health, ledger, tail, telemetry,
-    tenant,
+    completions, configuration, credential, deadletters, demo, device, health, ledger, session, tail,
+    telemetry, tenant, topic,
 };
 use crate::failure::{Failure, Outcome};
 use crate::output::{Format, Output, note};
@@ -58,6 +58,12 @@ enum Command {
     /// Tenants: separate customers of one installation
     #[command(subcommand)]
     Tenant(tenant::TenantCommand),
+    /// Sessions: MQTT clients as the server knows them, connected or not
+    #[command(subcommand)]
+    Session(session::SessionCommand),
+    /// Topics: what MQTT clients publish for one another
+    #[command(subcommand)]
+    Topic(topic::TopicCommand),
     /// What a device measured
     Telemetry(telemetry::TelemetryArgs),
     /// Messages as they arrive
@@ -80,7 +86,7 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let outcome = match cli.command {
         Command::Up(args) => return up::up(args),
-        Command::Config(command) => configuration::run(command, &cli.target),
+        Command::Config(command) => configuration::run(command, &cli.target, Output::new(cli.output)),
         Command::Completions(args) => completions::run(&args, &mut Cli::command()),
         command => in_runtime(remote(command, &cli.target, Output::new(cli.output))),
     };
@@ -104,6 +110,8 @@ async fn remote(command: Command, target: &Target, output: Output) -> Outcome {
         Command::Device(command) => device::run(command, target, output).await,
         Command::Credential(command) => credential::run(command, target, output).await,
         Command::Tenant(command) => tenant::run(command, target, output).await,
+        Command::Session(command) => session::run(command, target, output).await,
+        Command::Topic(command) => topic::run(command, target, output).await,
         Command::Telemetry(args) => telemetry::run(args, target, output).await,
         Command::Tail(args) => tail::run(args, target, output).await,
         Command::Ledger => ledger::run(target, output).await,
@@ -140,6 +148,8 @@ mod tests {
         assert!(!parses("drover telemetry pump --from yesterday"));
         assert!(!parses("drover telemetry pump --agg median"));
         assert!(!parses("drover device create pump --label site"));
+        assert!(!parses("drover device create pump --profile a/b"));
+        assert!(parses("drover device create pump --profile pumps"));
         assert!(!parses("drover device update pump"));
         assert!(parses("drover device update pump --remove-label site"));
     }

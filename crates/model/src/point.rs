@@ -1,6 +1,11 @@
 //! Measurements: one device, one key, one time, one value.
 
+use serde::{Serialize, Serializer};
+
 use crate::{DeviceId, TelemetryKey, Timestamp};
+
+/// Below this a double holds every whole number: 2^53.
+const WHOLE_NUMBERS_END: f64 = 9_007_199_254_740_992.0;
 
 /// A measured value.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,6 +37,30 @@ impl Value {
             Self::Bool(truth) => ValueRef::Bool(*truth),
             Self::Text(text) => ValueRef::Text(text),
         }
+    }
+}
+
+/// As JSON that applications read, the same wherever a value is shown.
+impl Serialize for ValueRef<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Number(number) => serialize_number(number, serializer),
+            Self::Bool(truth) => serializer.serialize_bool(*truth),
+            Self::Text(text) => serializer.serialize_str(text),
+        }
+    }
+}
+
+/// Writes a whole number that a double holds exactly without `.0`, as devices send it.
+///
+/// # Errors
+/// The serializer's.
+#[expect(clippy::cast_possible_truncation, reason = "checked to be whole and small enough")]
+pub fn serialize_number<S: Serializer>(number: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+    if number.fract() == 0.0 && number.abs() < WHOLE_NUMBERS_END {
+        serializer.serialize_i64(*number as i64)
+    } else {
+        serializer.serialize_f64(*number)
     }
 }
 
@@ -82,4 +111,25 @@ pub struct Point {
     pub seq: u64,
     /// Remarks.
     pub flags: Flags,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_is_written_as_devices_send_it() {
+        let table = [
+            (ValueRef::Number(1.0), "1"),
+            (ValueRef::Number(-273.15), "-273.15"),
+            (ValueRef::Number(9_007_199_254_740_991.0), "9007199254740991"),
+            (ValueRef::Number(9_007_199_254_740_992.0), "9007199254740992.0"),
+            (ValueRef::Number(1e300), "1e+300"),
+            (ValueRef::Bool(true), "true"),
+            (ValueRef::Text("1.0"), "\"1.0\""),
+        ];
+        for (value, expected) in table {
+            assert_eq!(serde_json::to_string(&value).unwrap(), expected);
+        }
+    }
 }

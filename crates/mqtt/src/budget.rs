@@ -181,28 +181,35 @@ impl Buckets {
 /// A connection's part in one bucket.
 struct Draw {
     bucket: Arc<Bucket>,
-    /// Tokens that were drawn and not used.
-    left: u64,
+    /// Tokens that were drawn and not used, or used and not drawn.
+    balance: i64,
 }
 
 impl Draw {
     fn new(bucket: Arc<Bucket>) -> Self {
-        Self { bucket, left: 0 }
+        Self { bucket, balance: 0 }
     }
 
-    /// Uses tokens; when there are not enough, the time until which to wait.
-    fn take(&mut self, tokens: u64, now_ns: u64) -> Option<u64> {
-        if let Some(left) = self.left.checked_sub(tokens) {
-            self.left = left;
+    /// Uses tokens; whether more than a share of them has to be drawn.
+    fn charge(&mut self, tokens: u64) -> bool {
+        self.balance = self.balance.saturating_sub_unsigned(tokens);
+        self.balance.saturating_add_unsigned(self.bucket.share()) < 0
+    }
+
+    /// Draws what was used; when that is not there, the time until which to wait.
+    fn settle(&mut self, now_ns: u64) -> Option<u64> {
+        if self.balance >= 0 {
             return None;
         }
-        let missing = tokens - std::mem::take(&mut self.left);
-        let ready_ns = self.bucket.draw(missing, now_ns);
+        let used = self.balance.unsigned_abs();
+        self.balance = 0;
+        let ready_ns = self.bucket.draw(used, now_ns);
         if ready_ns <= now_ns {
             return None;
         }
-        self.left = self.bucket.share();
-        Some(self.bucket.draw(self.left, now_ns))
+        let share = self.bucket.share();
+        self.balance = self.balance.saturating_add_unsigned(share);
+        Some(self.bucket.draw(share, now_ns))
     }
 }
 
@@ -217,20 +224,27 @@ pub(crate) struct Account {
 }
 
 impl Account {
-    /// The time for [`Account::charge`]; one for all packets that were read together.
-    pub(crate) fn now_ns(&self) -> u64 {
-        nanos(self.started.elapsed())
-    }
-
-    /// Pays for a packet, on credit if need be.
-    pub(crate) fn charge(&mut self, is_message: bool, bytes: usize, now_ns: u64, metrics: &Metrics) {
-        let mut ready_ns = 0;
+    /// Pays for a packet, on credit if need be. Much is settled at once, the rest by [`Account::settle`].
+    pub(crate) fn charge(&mut self, is_message: bool, bytes: usize, metrics: &Metrics) {
+        let mut is_much = false;
         for draw in &mut self.draws {
             let tokens = match draw.bucket.unit {
                 Unit::Messages => u64::from(is_message),
                 Unit::Bytes => u64::try_from(bytes).unwrap_or(u64::MAX),
             };
-            if let Some(later_ns) = draw.take(tokens, now_ns) {
+            is_much |= draw.charge(tokens);
+        }
+        if is_much {
+            self.settle(metrics);
+        }
+    }
+
+    /// Draws what the packets that were read together have used, and waits when it is not there.
+    pub(crate) fn settle(&mut self, metrics: &Metrics) {
+        let now_ns = nanos(self.started.elapsed());
+        let mut ready_ns = 0;
+        for draw in &mut self.draws {
+            if let Some(later_ns) = draw.settle(now_ns) {
                 metrics.over_budget(draw.bucket.name);
                 ready_ns = ready_ns.max(later_ns);
             }
@@ -272,6 +286,11 @@ impl Account {
 
 impl Drop for Account {
     fn drop(&mut self) {
+        // Whoever ends the connection in the middle owes it, too.
+        let now_ns = nanos(self.started.elapsed());
+        for draw in &mut self.draws {
+            draw.settle(now_ns);
+        }
         if self.is_waiting {
             self.waiting.dec();
         }

@@ -5,6 +5,8 @@ use std::num::{NonZeroU16, NonZeroU32};
 
 use drover_mqtt_codec::topic::TopicFilter;
 use drover_mqtt_codec::{PacketType, ReasonCode};
+use drover_runtime::Section;
+use drover_runtime::config::Range;
 use ipnet::IpNet;
 use serde::Deserialize;
 
@@ -82,50 +84,66 @@ pub struct Anonymous {
     pub deny_code: u8,
 }
 
-/// A setting that makes no sense.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidConfig {
-    #[error("mqtt.anonymous.deny: {filter:?} is no topic filter: {reason}")]
-    DenyFilter { filter: String, reason: String },
-    #[error("mqtt.anonymous.deny_code: {code} is no failure that SUBACK can carry; the usual one is 135")]
-    DenyCode { code: u8 },
-    #[error(
-        "mqtt.websocket_origins: {origin:?} is no origin as browsers write it, https://app.example.com, and not \"*\""
-    )]
-    Origin { origin: String },
-    #[error("mqtt.proxy.from: {network:?} is neither an address nor a network such as 10.0.0.0/8")]
-    Network { network: String },
-    #[error("mqtt.{setting} is {value}; at least {least} is needed")]
-    TooSmall { setting: &'static str, value: u64, least: u64 },
-}
+impl Section for Config {
+    const RANGES: &'static [Range] = &[
+        ("max_connections", 1, 10_000_000),
+        ("max_handshakes", 1, 1_000_000),
+        ("max_handshakes_per_source", 0, 1_000_000),
+        ("max_connections_per_source", 0, 10_000_000),
+        ("max_connections_per_tenant", 0, 10_000_000),
+        ("connect_timeout_s", 1, 3_600),
+        ("max_packet_bytes", 128, 268_435_455),
+        ("max_connect_bytes", 128, 1_048_576),
+        ("max_topic_levels", 8, 1_024),
+        ("max_filter_bytes", 64, 65_535),
+        ("max_subscriptions", 1, 1_000_000),
+        ("max_topic_aliases", 0, 65_535),
+        ("receive_maximum", 1, 65_535),
+        ("max_unacknowledged_bytes", 1_024, 1_073_741_824),
+        ("stall_timeout_s", 1, 3_600),
+        ("write_timeout_s", 1, 3_600),
+        ("max_inflight", 1, 65_535),
+        ("max_queued_messages", 1, 1_000_000),
+        ("max_queued_bytes", 1_024, 17_179_869_184),
+        ("max_retained_bytes", 1_024, 1_099_511_627_776),
+        ("max_session_expiry_s", 0, 4_294_967_295),
+        ("checkpoint_interval_s", 1, 3_600),
+        ("max_keep_alive_s", 0, 65_535),
+        ("drain_timeout_s", 0, 3_600),
+        ("max_cached_devices", 1, 100_000_000),
+        ("credentials_ttl_s", 1, 86_400),
+        ("budget.client_messages_per_s", 0, 100_000_000),
+        ("budget.client_bytes_per_s", 0, 4_294_967_295),
+        ("budget.tenant_messages_per_s", 0, 100_000_000),
+        ("budget.tenant_bytes_per_s", 0, 4_294_967_295),
+        ("budget.tenant_connects_per_s", 0, 1_000_000),
+        ("budget.burst_s", 1, 3_600),
+        ("anonymous.deny_code", 128, 162),
+    ];
 
-impl Config {
-    /// Checks what the types don't say.
-    ///
-    /// # Errors
-    /// [`InvalidConfig`] names the setting.
-    pub fn validate(&self) -> Result<(), InvalidConfig> {
-        for filter in &self.anonymous.deny {
-            TopicFilter::parse(filter).map_err(|error| InvalidConfig::DenyFilter {
-                filter: filter.clone(),
-                reason: error.to_string(),
-            })?;
+    fn problems(&self) -> Vec<(&'static str, String)> {
+        let filters = self.anonymous.deny.iter().filter_map(|filter| {
+            let error = TopicFilter::parse(filter).err()?;
+            Some(("anonymous.deny", format!("{filter:?} is no topic filter: {error}")))
+        });
+        let mut problems: Vec<_> = filters.collect();
+        let origins = self.websocket_origins.iter().filter(|origin| !is_origin(origin));
+        problems.extend(origins.map(|origin| {
+            let problem = format!(
+                "{origin:?} is no origin as browsers write it, https://app.example.com, and not \"*\""
+            );
+            ("websocket_origins", problem)
+        }));
+        let networks = self.proxy.from.iter().filter(|text| network(text).is_none());
+        problems.extend(networks.map(|text| {
+            ("proxy.from", format!("{text:?} is neither an address nor a network such as 10.0.0.0/8"))
+        }));
+        if self.anonymous.code().is_none() {
+            let code = self.anonymous.deny_code;
+            let problem = format!("{code} is no failure that SUBACK can carry; the usual one is 135");
+            problems.push(("anonymous.deny_code", problem));
         }
-        self.anonymous.code()?;
-        if let Some(origin) = self.websocket_origins.iter().find(|origin| !is_origin(origin)) {
-            return Err(InvalidConfig::Origin { origin: origin.clone() });
-        }
-        self.proxy.networks()?;
-        let least = [
-            ("max_packet_bytes", self.max_packet_bytes.get(), 128),
-            ("max_connect_bytes", self.max_connect_bytes.get(), 128),
-        ];
-        match least.into_iter().find(|(_, value, least)| value < least) {
-            Some((setting, value, least)) => {
-                Err(InvalidConfig::TooSmall { setting, value: value.into(), least: least.into() })
-            }
-            None => Ok(()),
-        }
+        problems
     }
 }
 
@@ -138,30 +156,26 @@ fn is_origin(origin: &str) -> bool {
         })
 }
 
+/// An address alone or a network.
+fn network(text: &str) -> Option<IpNet> {
+    match text.parse::<IpAddr>() {
+        Ok(address) => Some(IpNet::from(address.to_canonical())),
+        Err(_) => text.parse().ok(),
+    }
+}
+
 impl Proxy {
-    /// The networks of the proxies.
-    ///
-    /// # Errors
-    /// Names the entry that is none.
-    pub fn networks(&self) -> Result<Vec<IpNet>, InvalidConfig> {
-        let network = |text: &String| {
-            let one = text.parse::<IpAddr>().map(|address| IpNet::from(address.to_canonical()));
-            one.or_else(|_| text.parse::<IpNet>())
-                .map_err(|_| InvalidConfig::Network { network: text.clone() })
-        };
-        self.from.iter().map(network).collect()
+    /// The networks of the proxies; entries that are none are named among the problems.
+    pub(crate) fn networks(&self) -> Vec<IpNet> {
+        self.from.iter().filter_map(|text| network(text)).collect()
     }
 }
 
 impl Anonymous {
-    /// The reason code of a denied filter.
-    ///
-    /// # Errors
-    /// The number is none that SUBACK may carry.
-    pub fn code(&self) -> Result<ReasonCode, InvalidConfig> {
+    /// The reason code of a denied filter; none when SUBACK can't carry it.
+    pub(crate) fn code(&self) -> Option<ReasonCode> {
         ReasonCode::from_u8(self.deny_code)
             .filter(|code| code.is_error() && code.is_allowed_in(PacketType::SubAck))
-            .ok_or(InvalidConfig::DenyCode { code: self.deny_code })
     }
 }
 
@@ -174,30 +188,30 @@ mod tests {
     }
 
     #[test]
-    fn the_defaults_are_complete_and_valid() {
-        defaults().validate().unwrap();
+    fn the_defaults_are_complete_and_make_sense() {
+        assert_eq!(defaults().problems(), []);
     }
 
     #[test]
     fn a_setting_that_makes_no_sense_is_named() {
         let mut config = defaults();
-        config.anonymous.deny_code = 0x01;
-        assert!(config.validate().unwrap_err().to_string().contains("deny_code"));
-        let mut config = defaults();
-        config.anonymous.deny = vec!["a/#/b".into()];
-        assert!(config.validate().unwrap_err().to_string().contains("a/#/b"));
-        let mut config = defaults();
-        config.max_packet_bytes = NonZeroU32::MIN;
-        assert!(config.validate().unwrap_err().to_string().contains("max_packet_bytes"));
-        for origin in ["app.example.com", "https://app.example.com/", "https://*.example.com", "https://"] {
-            let mut config = defaults();
-            config.websocket_origins = vec!["*".into(), "http://localhost:8080".into(), origin.into()];
-            assert!(config.validate().unwrap_err().to_string().contains(origin));
+        config.anonymous.deny_code = 130;
+        config.anonymous.deny = vec!["a/b".into(), "a/#/b".into()];
+        config.websocket_origins = vec!["*".into(), "http://localhost:8080".into()];
+        let no_origins = ["app.example.com", "https://app.example.com/", "https://*.example.com", "https://"];
+        config.websocket_origins.extend(no_origins.map(str::to_owned));
+        config.proxy.from = vec!["10.0.0.1".into(), "fd00::/8".into(), "fd00::1".into()];
+        let no_networks = ["10.0.0.0/33", "proxy.example.com", ""];
+        config.proxy.from.extend(no_networks.map(str::to_owned));
+        let problems = config.problems();
+        assert_eq!(problems.len(), 9, "{problems:?}");
+        assert!(problems[0].0 == "anonymous.deny" && problems[0].1.contains("a/#/b"), "{problems:?}");
+        for (origin, problem) in no_origins.into_iter().zip(&problems[1..5]) {
+            assert!(problem.0 == "websocket_origins" && problem.1.contains(origin), "{problem:?}");
         }
-        for network in ["10.0.0.0/33", "proxy.example.com", ""] {
-            let mut config = defaults();
-            config.proxy.from = vec!["10.0.0.1".into(), "fd00::/8".into(), network.into()];
-            assert!(config.validate().unwrap_err().to_string().contains(&format!("{network:?}")));
+        for (network, problem) in no_networks.into_iter().zip(&problems[5..8]) {
+            assert!(problem.0 == "proxy.from" && problem.1.contains(&format!("{network:?}")), "{problem:?}");
         }
+        assert!(problems[8].0 == "anonymous.deny_code" && problems[8].1.contains("130"), "{problems:?}");
     }
 }

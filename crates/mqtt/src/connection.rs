@@ -111,7 +111,8 @@ impl Connection {
         admitted: Admitted,
         (limits, unread): (Limits, BytesMut),
     ) -> Self {
-        let seat = admitted.seat;
+        let mut seat = admitted.seat;
+        seat.is_accepted = true;
         let mut connection = Self {
             budget: seat.space.buckets.account(&seat.session.key.owner, &gateway.metrics),
             seat,
@@ -139,7 +140,8 @@ impl Connection {
 
     /// Whether a further QoS 1 or 2 message exceeds the receive maximum (MQTT 5, 4.9).
     pub(crate) fn is_window_full(&self) -> bool {
-        let unreleased = self.seat.session.state.lock().unreleased.len();
+        let unreleased =
+            self.seat.session.state.lock().unreleased.iter().filter(|known| known.is_counted).count();
         self.version() == Version::V5
             && self.answers.publishes() + unreleased >= usize::from(self.gateway.config.receive_maximum.get())
     }
@@ -295,7 +297,6 @@ impl Connection {
     /// Takes whole packets off the input until reading has to pause.
     fn consume(&mut self, input: &mut BytesMut, scratch: &mut Scratch) -> Result<(), End> {
         let max_bytes = self.gateway.config.max_packet_bytes.get();
-        let now_ns = self.budget.as_ref().map_or(0, |budget| budget.now_ns());
         while !input.is_empty() {
             if !self.may_read() || scratch.output.len() >= WRITE_BYTES {
                 self.is_unread_whole = true;
@@ -305,9 +306,12 @@ impl Connection {
             let Some(packet) = decode(input, Some(self.version()), max_bytes)? else { break };
             if let Some(budget) = &mut self.budget {
                 let is_message = matches!(packet, Packet::Publish(_));
-                budget.charge(is_message, before - input.len(), now_ns, &self.gateway.metrics);
+                budget.charge(is_message, before - input.len(), &self.gateway.metrics);
             }
             self.receive(packet, scratch)?;
+        }
+        if let Some(budget) = &mut self.budget {
+            budget.settle(&self.gateway.metrics);
         }
         Ok(())
     }
@@ -330,10 +334,10 @@ impl Connection {
                 Ok(())
             }
             Packet::Disconnect(packet) => Err(self.farewell(&packet)),
-            Packet::Auth(_) => Err(End::refused(
-                ReasonCode::BadAuthenticationMethod,
-                "extended authentication is not offered",
-            )),
+            // MQTT 5, 4.12: nobody has agreed on a method.
+            Packet::Auth(_) => {
+                Err(End::refused(ReasonCode::ProtocolError, "extended authentication is not offered"))
+            }
             Packet::Connect(_)
             | Packet::ConnAck(_)
             | Packet::SubAck(_)
@@ -403,7 +407,7 @@ impl Connection {
             gateway.metrics.paused.dec();
         }
         if held.is_some() {
-            gateway.ingress.refused(&seat.space.tenant, RefusedReason::LogBusy);
+            gateway.refused(&seat.space.tenant, RefusedReason::LogBusy);
         }
         tracing::debug!("a client left: {end}");
         gateway.metrics.ended(end.label());

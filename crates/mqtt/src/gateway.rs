@@ -6,10 +6,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
+use anyhow::Context;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use drover_backbone::{Live, Log};
 use drover_db::DbError;
-use drover_gateway::{Authenticator, AuthenticatorOptions, Changes, Downlink, Ingress, Places};
-use drover_model::{Clock, DeviceId, TenantId};
+use drover_gateway::{
+    Authenticator, AuthenticatorOptions, Changes, Downlink, Ingress, Places, RefusedReason,
+};
+use drover_model::{Clock, DeviceId, Tenant, TenantId};
 use drover_mqtt_codec::{QoS, ReasonCode};
 use drover_runtime::{Env, PartHealth, Rng, Status, Stop, Tasks};
 use tokio::sync::Semaphore;
@@ -36,7 +41,7 @@ pub(crate) struct Gateway {
     pub(crate) deny_code: ReasonCode,
     pub(crate) proxies: Proxies,
     pub(crate) ingress: Arc<Ingress>,
-    pub(crate) journal: Journal,
+    pub(crate) journal: Arc<Journal>,
     pub(crate) store: Store,
     pub(crate) log: Log,
     pub(crate) authenticator: Arc<Authenticator>,
@@ -71,12 +76,12 @@ impl Gateway {
         };
         let ingress = Arc::new(Ingress::open(&env.log, env.producer.clone(), env.clock.clone())?);
         Ok(Self {
-            journal: Journal::new(env.producer.clone(), ingress.clone(), numbers),
+            journal: Arc::new(Journal::new(env.producer.clone(), ingress.clone(), numbers)),
             ingress,
             store,
             log: env.log.clone(),
-            deny_code: config.anonymous.code()?,
-            proxies: Proxies::new(&config.proxy)?,
+            deny_code: config.anonymous.code().context("mqtt.anonymous.deny_code")?,
+            proxies: Proxies::new(&config.proxy),
             authenticator: Arc::new(Authenticator::new(
                 env.peers.link("provisioning"),
                 env.clock.clone(),
@@ -111,6 +116,12 @@ impl Gateway {
 
     pub(crate) fn checkpoint_succeeded(&self) {
         self.health.set(Status::Ok);
+    }
+
+    /// Counts a refused message, for the tenant's ledger and in the metrics, by the same name.
+    pub(crate) fn refused(&self, tenant: &Tenant, reason: RefusedReason) {
+        self.ingress.refused(tenant, reason);
+        self.metrics.refused(reason);
     }
 
     pub(crate) fn accept_failed(&self, error: &io::Error) {
@@ -184,6 +195,7 @@ impl Gateway {
         let mut counts = [0; 3];
         for space in self.spaces.all() {
             self.attend(&space, self.now_ms());
+            space.is_watched.store(self.live.has_subscribers(&space.watch_subject), Ordering::Relaxed);
             if sweeps {
                 self.expire_retained(&space);
                 space.buckets.sweep();
@@ -193,11 +205,25 @@ impl Gateway {
         self.metrics.counted(counts);
     }
 
-    /// Whoever asks for one that has expired does not get it before, either.
-    fn expire_retained(&self, space: &Arc<Space>) {
-        for topic in space.retained.lock().expire(self.now_ms()) {
-            self.journal.touch_retained(space, &topic);
+    /// Shows a message on a free topic to those who watch: its topic, 0, and all of it as JSON.
+    pub(crate) fn show(&self, space: &Space, message: &Message) {
+        let mut shown = serde_json::json!({
+            "topic": &*message.topic,
+            "ts": message.received_ms,
+            "qos": message.qos.as_u8(),
+            "retain": message.retain,
+        });
+        match std::str::from_utf8(&message.payload) {
+            Ok(text) => shown["payload"] = text.into(),
+            Err(_) => shown["payload_base64"] = STANDARD.encode(&message.payload).into(),
         }
+        let payload = format!("{}\0{shown}", message.topic);
+        self.live.publish(&space.watch_subject, payload.into());
+    }
+
+    /// Whoever asks for one that has expired does not get it before, either.
+    fn expire_retained(&self, space: &Space) {
+        space.retained.lock().expire(self.now_ms());
     }
 
     fn wake_overdue(&self, now: u32) {

@@ -1,6 +1,7 @@
 //! What the gateway counts. Labels come from closed sets; nothing is kept per client or topic.
 
-use drover_mqtt_codec::QoS;
+use drover_gateway::RefusedReason;
+use drover_mqtt_codec::{QoS, ReasonCode};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -16,6 +17,7 @@ pub(crate) struct Metrics {
     connects: Family<Label, Counter>,
     endings: Family<Label, Counter>,
     refused: Family<Label, Counter>,
+    subscriptions_refused: Family<Label, Counter>,
     drops: Family<Label, Counter>,
     over_budget: Family<Label, Counter>,
     pub(crate) budget_waiting: Gauge,
@@ -51,6 +53,7 @@ impl Metrics {
             connects: Family::default(),
             endings: Family::default(),
             refused: Family::default(),
+            subscriptions_refused: Family::default(),
             drops: Family::default(),
             over_budget: Family::default(),
             budget_waiting: Gauge::default(),
@@ -86,7 +89,12 @@ impl Metrics {
         registry.register("closed", "Connections closed at once, by reason", self.closed.clone());
         registry.register("connects", "CONNECT packets answered, by outcome", self.connects.clone());
         registry.register("endings", "Connections ended, by reason", self.endings.clone());
-        registry.register("refused", "Messages and subscriptions refused, by reason", self.refused.clone());
+        registry.register("refused", "Messages refused, by the ledger's reasons", self.refused.clone());
+        registry.register(
+            "subscriptions_refused",
+            "Subscriptions refused, by MQTT's reason",
+            self.subscriptions_refused.clone(),
+        );
         registry.register("drops", "Messages dropped, by reason", self.drops.clone());
         registry.register(
             "over_budget",
@@ -146,8 +154,12 @@ impl Metrics {
         self.endings.get_or_create(&[("reason", reason)]).inc();
     }
 
-    pub(crate) fn refused(&self, reason: &'static str) {
-        self.refused.get_or_create(&[("reason", reason)]).inc();
+    pub(crate) fn refused(&self, reason: RefusedReason) {
+        self.refused.get_or_create(&[("reason", reason.as_str())]).inc();
+    }
+
+    pub(crate) fn subscription_refused(&self, reason: ReasonCode) {
+        self.subscriptions_refused.get_or_create(&[("reason", reason.name())]).inc();
     }
 
     pub(crate) fn over_budget(&self, budget: &'static str) {

@@ -10,7 +10,7 @@ use proxy_protocol_rs::parse::{V2_SIGNATURE, parse};
 use proxy_protocol_rs::{Command, ParseError, ProxyInfo};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-use crate::config::{InvalidConfig, Listener, Proxy};
+use crate::config::{Listener, Proxy};
 
 /// Longest header. Addresses take 52 bytes; a proxy may add what it knows of TLS, a certificate at most.
 const MAX_HEADER_BYTES: usize = 8 << 10;
@@ -32,8 +32,8 @@ pub(crate) struct Proxies {
 }
 
 impl Proxies {
-    pub(crate) fn new(config: &Proxy) -> Result<Self, InvalidConfig> {
-        Ok(Self { networks: config.networks()?, listeners: config.listeners.clone() })
+    pub(crate) fn new(config: &Proxy) -> Self {
+        Self { networks: config.networks(), listeners: config.listeners.clone() }
     }
 
     pub(crate) fn peer(&self, listener: Listener, address: IpAddr) -> Peer {
@@ -165,7 +165,7 @@ mod tests {
     #[test]
     fn proxies_are_known_by_address_or_network_and_only_on_their_listeners() {
         let from = vec!["10.1.0.0/16".to_owned(), "192.0.2.1".to_owned(), "::ffff:192.0.2.2".to_owned()];
-        let proxies = Proxies::new(&Proxy { from, listeners: vec![Listener::Mqtts] }).unwrap();
+        let proxies = Proxies::new(&Proxy { from, listeners: vec![Listener::Mqtts] });
         let is_proxy = |listener, address: &str| {
             matches!(proxies.peer(listener, address.parse().unwrap()), Peer::Proxy(_))
         };

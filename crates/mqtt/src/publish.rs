@@ -26,10 +26,18 @@ pub(crate) fn receive(
     scratch: &mut Scratch,
 ) -> Result<(), End> {
     let topic = resolve_alias(connection, &mut publish)?;
-    check_protocol(connection, &publish)?;
+    // MQTT 5, 3.3.4: a client never sends subscription identifiers.
+    if publish.properties.as_ref().is_some_and(|properties| !properties.subscription_ids.is_empty()) {
+        return Err(End::refused(ReasonCode::ProtocolError, "PUBLISH has a subscription identifier"));
+    }
     connection.gateway.metrics.received(publish.qos);
+    // What is repeated has its place in the window already.
     if publish.qos == QoS::ExactlyOnce && is_repeated(connection, &publish) {
         return Ok(());
+    }
+    if publish.packet_id.is_some() && connection.is_window_full() {
+        let text = "more messages are unacknowledged than the receive maximum allows";
+        return Err(End::refused(ReasonCode::ReceiveMaximumExceeded, text));
     }
     publish.topic = topic;
     handle(connection, publish, scratch)
@@ -61,26 +69,14 @@ pub(crate) fn handle(
     }
 }
 
-/// What a client must not send ends the connection.
-fn check_protocol(connection: &Connection, publish: &Publish) -> Result<(), End> {
-    if publish.packet_id.is_some() && connection.is_window_full() {
-        let text = "more messages are unacknowledged than the receive maximum allows";
-        return Err(End::refused(ReasonCode::ReceiveMaximumExceeded, text));
-    }
-    // MQTT 5, 3.3.4: a client never sends subscription identifiers.
-    if publish.properties.as_ref().is_some_and(|properties| !properties.subscription_ids.is_empty()) {
-        return Err(End::refused(ReasonCode::ProtocolError, "PUBLISH has a subscription identifier"));
-    }
-    Ok(())
-}
-
 /// Whether a QoS 2 message came before and was not released (MQTT 5, 4.3.3): it is acknowledged, and not taken again.
 fn is_repeated(connection: &mut Connection, publish: &Publish) -> bool {
     let Some(packet_id) = publish.packet_id else { return false };
     let ticket = {
-        let state = connection.seat.session.state.lock();
-        let known = state.unreleased.iter().find(|known| known.packet_id == packet_id);
+        let mut state = connection.seat.session.state.lock();
+        let known = state.unreleased.iter_mut().find(|known| known.packet_id == packet_id);
         let Some(known) = known else { return false };
+        known.is_counted = true;
         known.ticket.clone()
     };
     connection.answers.push(Answer::PubRec(packet_id), Outcome::durable(ticket), 0);
@@ -92,7 +88,7 @@ fn acknowledge(connection: &mut Connection, publish: &Publish, outcome: Outcome)
     let Some(packet_id) = publish.packet_id else { return };
     let answer = if publish.qos == QoS::ExactlyOnce {
         if !outcome.reason.is_error() {
-            let unreleased = Unreleased { packet_id, ticket: outcome.ticket.clone() };
+            let unreleased = Unreleased { packet_id, ticket: outcome.ticket.clone(), is_counted: true };
             connection.seat.session.state.lock().unreleased.push(unreleased);
         }
         Answer::PubRec(packet_id)
@@ -154,7 +150,12 @@ fn distribute(connection: &mut Connection, publish: Publish, scratch: &mut Scrat
             acknowledge(connection, &publish, Outcome { ticket: routed.ticket, reason, text: "" });
             Ok(())
         }
-        Err(_busy) => {
+        Err(Refused::TooLarge) => {
+            let refusal = (ReasonCode::QuotaExceeded, "the message is longer than the log takes");
+            refuse(connection, &publish, refusal, RefusedReason::TooLarge)
+        }
+        Err(Refused::Stopped) => Err(End::refused(ReasonCode::ServerShuttingDown, "the log is closed")),
+        Err(Refused::Busy | Refused::Full) => {
             let gateway = gateway.clone();
             let ready = async move { gateway.journal.ready().await };
             connection.hold(Held { publish: detach(publish), ready: Box::pin(ready) });
@@ -254,8 +255,7 @@ fn refuse(
     counted: RefusedReason,
 ) -> Result<(), End> {
     let seat = &connection.seat;
-    seat.gateway.ingress.refused(&seat.space.tenant, counted);
-    seat.gateway.metrics.refused(counted.as_str());
+    seat.gateway.refused(&seat.space.tenant, counted);
     let silent = connection.version() == Version::V4 || publish.qos == QoS::AtMostOnce;
     if let Some(device) = seat.session.key.owner.device().filter(|_| silent) {
         let error = serde_json::json!({ "topic": publish.topic_str(), "reason": text }).to_string();

@@ -42,6 +42,8 @@ pub(crate) struct Seat {
     pub(crate) space: Arc<Space>,
     pub(crate) session: Arc<Session>,
     pub(crate) attachment: Arc<Attachment>,
+    /// CONNACK said yes. Who was let down before leaves no will.
+    pub(crate) is_accepted: bool,
 }
 
 /// A seat that was just taken.
@@ -68,6 +70,7 @@ impl Seat {
         let key = SessionKey { owner: client.owner(), client_id: wish.client_id.clone() };
         let attachment = Arc::new(Attachment::new(client));
         let mut displaced = Displaced::default();
+        let now_ms = gateway.clock.now().as_millis();
         let (session, is_present) = {
             let mut sessions = space.sessions.lock();
             let known = sessions.by_key.get(&key).cloned();
@@ -77,7 +80,7 @@ impl Seat {
                 return Err(End::refused(ReasonCode::QuotaExceeded, "the tenant has too many connections"));
             };
             let known = known.filter(|known| {
-                let stays = !wish.clean_start && is_alive(&known.state.lock(), gateway.now_ms());
+                let stays = !wish.clean_start && is_alive(&known.state.lock(), now_ms);
                 displace(known, stays, &mut displaced);
                 stays
             });
@@ -94,6 +97,8 @@ impl Seat {
             state.window = wish.window;
             state.place = Some(place);
             state.outbox.rewind();
+            // MQTT 5, 4.9: windows begin anew with the connection.
+            state.unreleased.iter_mut().for_each(|known| known.is_counted = false);
             if let Some(at_ms) = state.armed_ms.take() {
                 space.disarm(session.number, at_ms);
             }
@@ -103,7 +108,7 @@ impl Seat {
         if wish.expiry_s > 0 {
             session.set_durable();
         }
-        let seat = Self { gateway: gateway.clone(), space, session, attachment };
+        let seat = Self { gateway: gateway.clone(), space, session, attachment, is_accepted: false };
         seat.gateway.send_off(&seat.space, displaced);
         let ticket = seat.note_opening()?;
         Ok(Taken { seat, is_present, ticket })
@@ -139,7 +144,7 @@ impl Seat {
     pub(crate) fn leave(&self, leaving: Leaving, expiry_s: Option<u32>) {
         let (gateway, space, session) = (&self.gateway, &self.space, &self.session);
         space.sessions.lock().detach(session, &self.attachment);
-        let now_ms = gateway.now_ms();
+        let now_ms = gateway.clock.now().as_millis();
         let (will, closed) = {
             let mut state = session.state.lock();
             if !state.is_held_by(&self.attachment) {
@@ -161,8 +166,9 @@ impl Seat {
                 (stand_by(&mut state, now_ms), Some(closed(session, &state)))
             }
         };
+        let sent = will.and_then(|will| will::send(gateway, space, session, *will));
         match closed {
-            None => gateway.bury(space, session),
+            None => gateway.bury(space, session, sent),
             Some((closed, next_ms)) => {
                 // Without a record the session is taken for connected until the server stops; the checkpoint knows better.
                 gateway.note(space, session, Change::Closed(closed));
@@ -171,20 +177,22 @@ impl Seat {
                 }
             }
         }
-        if let Some(will) = will {
-            will::send(gateway, space, session, *will);
-        }
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.leave(Leaving::WithWill, None);
+        self.leave(if self.is_accepted { Leaving::WithWill } else { Leaving::Goodbye }, None);
     }
 }
 
+/// Whether the session goes on when the connection that has it, if any, is driven out.
 fn is_alive(state: &State, now_ms: i64) -> bool {
-    let has_expired = state.attachment.is_none() && state.ends_at_ms().is_some_and(|end_ms| end_ms <= now_ms);
+    let has_expired = match state.attachment {
+        // MQTT 5, 3.1.2.11.2: it ends with its connection.
+        Some(_) => state.expiry_s == 0,
+        None => state.ends_at_ms().is_some_and(|end_ms| end_ms <= now_ms),
+    };
     !state.has_ended && !has_expired
 }
 
@@ -195,7 +203,7 @@ fn begin(
     attachment: &Arc<Attachment>,
 ) -> Arc<Session> {
     let session = Arc::new(Session::new(key, gateway.journal.session_number(), attachment.clone()));
-    sessions.by_key.insert(session.key.clone(), session.clone());
+    sessions.insert(&session);
     session
 }
 
@@ -241,7 +249,7 @@ impl Gateway {
     /// Appends a change of a session when it is in the journal.
     pub(crate) fn note(&self, space: &Arc<Space>, session: &Arc<Session>, change: Change) -> Option<Ticket> {
         self.journal.touch(space, session);
-        self.journal.append(&space.tenant, &session.key.client_id, change).ok()
+        self.journal.append(&space.tenant, change).ok()
     }
 
     /// Ends what a new connection drove out.
@@ -249,16 +257,14 @@ impl Gateway {
         if let Some(attachment) = displaced.attachment {
             attachment.end(Ending::TakenOver);
         }
+        let sent = displaced.will.and_then(|(session, will)| will::send(self, space, &session, *will));
         if let Some(session) = displaced.ended {
-            self.bury(space, &session);
-        }
-        if let Some((session, will)) = displaced.will {
-            will::send(self, space, &session, *will);
+            self.bury(space, &session, sent);
         }
     }
 
-    /// Takes a session that has ended out of everything.
-    pub(crate) fn bury(&self, space: &Arc<Space>, session: &Arc<Session>) {
+    /// Takes a session that has ended out of everything. Its end is noted when its will is durable, if that is given.
+    fn bury(&self, space: &Arc<Space>, session: &Arc<Session>, will: Option<Ticket>) {
         space.sessions.lock().remove(session);
         let (subscriptions, has_record) = {
             let mut state = session.state.lock();
@@ -267,12 +273,17 @@ impl Gateway {
             (std::mem::take(&mut state.subscriptions), state.has_record)
         };
         space.unsubscribe(session.number, subscriptions.iter().map(|subscription| &*subscription.filter));
-        if has_record {
-            let ended = Change::Ended(v1::Ended { session: session.number });
-            // When the log does not take it, the next checkpoint does.
-            let _ = self.journal.append(&space.tenant, &session.key.client_id, ended);
-            self.journal.forget(session.number);
+        if !has_record {
+            return;
         }
+        let Some(mut will) = will else { return self.journal.end(&space.tenant, session.number) };
+        let (journal, tenant, number) = (self.journal.clone(), space.tenant.clone(), session.number);
+        self.tasks.track(async move {
+            // Should the log fail, the next start has the session again, and ends it.
+            if will.durable().await.is_ok() {
+                journal.end(&tenant, number);
+            }
+        });
     }
 
     /// Ends a session whose queue is over its bound; its will is published soon.
@@ -300,9 +311,12 @@ impl Gateway {
             attachment.end(ending);
             space.sessions.lock().detach(session, &attachment);
         }
-        self.bury(space, session);
-        // Not here: it may reach the next session over its bound.
-        space.arm(session, 0);
+        if session.state.lock().will.is_some() {
+            // Not here: it may reach the next session over its bound.
+            space.arm(session, 0);
+        } else {
+            self.bury(space, session, None);
+        }
         true
     }
 
@@ -316,24 +330,21 @@ impl Gateway {
                 }
                 let has_expired =
                     !state.has_ended && state.ends_at_ms().is_some_and(|end_ms| end_ms <= now_ms);
-                let is_due = state.has_ended || has_expired || state.will_due_ms <= now_ms;
-                let will = if is_due { state.will.take() } else { None };
                 state.has_ended |= has_expired;
-                let next_ms = if state.has_ended { None } else { state.next_due_ms() };
-                (will, has_expired, next_ms)
+                let is_due = state.has_ended || state.will_due_ms <= now_ms;
+                let will = if is_due { state.will.take() } else { None };
+                (will, has_expired, state.next_due_ms().filter(|_| !state.has_ended))
             };
+            let sent = will.and_then(|will| will::send(self, space, &session, *will));
             if has_expired {
                 self.metrics.sessions_expired.inc();
-                self.bury(space, &session);
-            } else {
-                self.journal.touch(space, &session);
             }
-            if let Some(at_ms) = next_ms {
-                space.arm(&session, at_ms);
+            match next_ms {
+                Some(at_ms) => space.arm(&session, at_ms),
+                None if session.state.lock().has_ended => self.bury(space, &session, sent),
+                None => {}
             }
-            if let Some(will) = will {
-                will::send(self, space, &session, *will);
-            }
+            self.journal.touch(space, &session);
         }
     }
 }

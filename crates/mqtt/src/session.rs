@@ -93,6 +93,7 @@ pub(crate) enum Ending {
     TakenOver = 1,
     CredentialGone = 2,
     QueueFull = 3,
+    ByOperator = 4,
 }
 
 /// One connection, as others see it.
@@ -125,6 +126,7 @@ impl Attachment {
             1 => Some(Ending::TakenOver),
             2 => Some(Ending::CredentialGone),
             3 => Some(Ending::QueueFull),
+            4 => Some(Ending::ByOperator),
             _ => None,
         }
     }
@@ -146,6 +148,8 @@ pub(crate) struct Unreleased {
     pub(crate) packet_id: NonZeroU16,
     /// PUBREC may be sent when it has resolved.
     pub(crate) ticket: Option<Ticket>,
+    /// It came on this connection, and has a place in its window.
+    pub(crate) is_counted: bool,
 }
 
 /// What of a session changes; whoever needs two sessions' states takes one after the other.

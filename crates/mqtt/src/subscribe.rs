@@ -46,7 +46,7 @@ pub(crate) fn subscribe(connection: &mut Connection, packet: &Subscribe) -> Resu
                 granted_reason(qos)
             }
             Err(reason) => {
-                gateway.metrics.refused(reason.name());
+                gateway.metrics.subscription_refused(reason);
                 // 3.1.1 knows one failure only (3.1.1, 3.9.3).
                 if is_v4 { ReasonCode::UnspecifiedError } else { reason }
             }

@@ -33,6 +33,13 @@ impl Number {
     }
 }
 
+/// The value of `ts`, until it is known whether the object is one with a time.
+#[derive(Debug, Clone, Copy)]
+enum Ts {
+    Number(Number),
+    Text(Span),
+}
+
 /// What the key in a telemetry object means that leads to the current value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Role {
@@ -66,7 +73,7 @@ pub(crate) struct Assembly<'a> {
     /// Where the points of the current telemetry object begin.
     first: usize,
     role: Role,
-    ts: Option<Number>,
+    ts: Option<Ts>,
     values: bool,
     /// A point that is neither `ts` nor in `values`.
     beside: Option<usize>,
@@ -114,10 +121,13 @@ impl<'a> Assembly<'a> {
     pub(crate) fn end_object(&mut self) -> Result<(), PayloadError> {
         self.leave();
         match self.ts {
-            Some(ts) if self.values => self.move_out_of_values(milliseconds(ts)?)?,
+            Some(ts) if self.values => self.move_out_of_values(self.time(ts)?)?,
             Some(ts) => {
                 self.write_key(Span::EMPTY, "ts");
-                self.push(StoredValue::Number(ts.as_f64()))?;
+                self.push(match ts {
+                    Ts::Number(number) => StoredValue::Number(number.as_f64()),
+                    Ts::Text(text) => StoredValue::Text(text),
+                })?;
             }
             None => {}
         }
@@ -125,6 +135,17 @@ impl<'a> Assembly<'a> {
             check_key(self.out.slice(point.key))?;
         }
         Ok(())
+    }
+
+    /// Reads the value of `ts` as a time.
+    fn time(&self, ts: Ts) -> Result<Timestamp, PayloadError> {
+        match ts {
+            Ts::Number(number) => milliseconds(number),
+            Ts::Text(text) => {
+                let text = self.out.slice(text);
+                Timestamp::parse_rfc3339(text).ok_or_else(|| PayloadError::NoTime { found: shortened(text) })
+            }
+        }
     }
 
     fn move_out_of_values(&mut self, ts: Timestamp) -> Result<(), PayloadError> {
@@ -240,7 +261,7 @@ impl<'a> Assembly<'a> {
         }
         if self.role == Role::Ts {
             self.drop_key();
-            self.ts = Some(number);
+            self.ts = Some(Ts::Number(number));
             return Ok(());
         }
         self.value(StoredValue::Number(value))
@@ -276,6 +297,10 @@ impl<'a> Assembly<'a> {
     pub(crate) fn end_text(&mut self, start: usize) -> Result<(), PayloadError> {
         self.check_text(start)?;
         let length = self.out.text.len() - start;
+        if self.role == Role::Ts {
+            self.ts = Some(Ts::Text(Span { start, length }));
+            return Ok(());
+        }
         self.value(StoredValue::Text(Span { start, length }))
     }
 

@@ -35,6 +35,11 @@ pub enum PayloadError {
     /// A time that 64-bit microseconds can't hold.
     #[error("{label:?} is {found}: outside what 64-bit microseconds since 1970 can hold")]
     Time { label: &'static str, found: String },
+    /// A `ts` beside `values` that is no time.
+    #[error(
+        "\"ts\" is {found:?}: not a time; use milliseconds since 1970, or RFC 3339 like \"2026-11-24T19:00:00Z\""
+    )]
+    NoTime { found: String },
     /// A key next to `ts` and `values`, which would be lost.
     #[error("{key:?} stands beside \"ts\" and \"values\"; put it into \"values\"")]
     Beside { key: String },

@@ -64,11 +64,12 @@ impl Format {
 /// Decodes a telemetry payload into `out`, which is cleared first. All or nothing: after an error `out` is empty.
 ///
 /// - JSON (no content type, `application/json`, `…+json`) and `application/cbor`: an object of key: number, bool or text;
-///   or `{"ts": milliseconds, "values": {…}}`; or an array of either. Nested objects become keys joined by `.`; an array
+///   or `{"ts": time, "values": {…}}`; or an array of either. The time is a number of milliseconds since 1970, whatever its
+///   size (seconds are not guessed), or RFC 3339 as a text; another text or an array there is refused. Nested objects become keys joined by `.`; an array
 ///   inside becomes its compact JSON text; null is skipped. CBOR integer keys become decimal text, tags are looked
 ///   through (except decimal fractions, and seconds since 1970 around `ts`), byte strings are refused.
 /// - `application/senml+json`, `application/senml+cbor` (RFC 8428): a sum becomes the point `name.sum`; units are not kept;
-///   `vd` is kept as base64url text; times relative to now count from `received`.
+///   `vd` is kept as base64url text; times below 2^28 s are relative to now (RFC 8428, 4.5.3), which is `received`.
 ///
 /// A number becomes the nearest `f64`, so integers beyond 2^53 are rounded. Of several points with the same key and time
 /// the last one stays. A point without a time of its own has none: it was measured when it was received.

@@ -74,7 +74,7 @@ impl Credentials {
     ) -> Result<(Vec<Credential>, String), Error> {
         self.check_device(tenant, device).await?;
         let mut rows = self.store.credentials(tenant, device, page).await?;
-        let next = page.cut(&mut rows, |credential| credential.id.as_str());
+        let next = page.cut(&mut rows, |credential| credential.id.to_string());
         Ok((rows, next))
     }
 

@@ -61,10 +61,7 @@ impl From<sqlx::Error> for Error {
 impl From<Error> for Status {
     fn from(error: Error) -> Self {
         match error {
-            Error::Db(ref cause) if cause.kind() != Kind::Internal => {
-                tracing::warn!("the database refused: {cause}");
-                drover_rpc::status(error.kind(), "the database is not available; see the server's log")
-            }
+            Error::Db(cause) => drover_rpc::storage_status(cause.kind(), cause),
             _ => drover_rpc::status(error.kind(), error),
         }
     }

@@ -58,7 +58,7 @@ impl Tenants {
     /// A page of tenants, and the token of the next one.
     pub async fn list(&self, page: &Page) -> Result<(Vec<TenantRow>, String), Error> {
         let mut rows = self.store.tenants(page).await?;
-        let next = page.cut(&mut rows, |tenant| tenant.id.as_str());
+        let next = page.cut(&mut rows, |tenant| tenant.id.to_string());
         Ok((rows, next))
     }
 }

@@ -9,5 +9,5 @@ mod tenant;
 pub use link::{Link, LinkError};
 pub use page::{Page, PageError};
 pub use peers::Peers;
-pub use status::{kind_of, status};
+pub use status::{kind_of, status, storage_status};
 pub use tenant::{TENANT_METADATA, request, tenant};

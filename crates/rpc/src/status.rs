@@ -23,6 +23,18 @@ pub fn status(kind: Kind, message: impl std::fmt::Display) -> Status {
     Status::new(code, message.to_string())
 }
 
+/// The status of a failure of the database, or of the files beside it, of a kind. What it said stays in the log.
+pub fn storage_status(kind: Kind, cause: impl std::fmt::Display) -> Status {
+    match kind {
+        Kind::Unavailable | Kind::Exhausted => {
+            tracing::warn!("the storage refused: {cause}");
+            let problem = if kind == Kind::Exhausted { "has no room" } else { "is not available" };
+            status(Kind::Unavailable, format!("the storage {problem}; the server's log has the detail"))
+        }
+        _ => status(Kind::Internal, cause),
+    }
+}
+
 /// The kind of a status.
 pub fn kind_of(status: &Status) -> Kind {
     match status.code() {
@@ -36,5 +48,25 @@ pub fn kind_of(status: &Status) -> Kind {
         Code::DeadlineExceeded => Kind::Timeout,
         Code::Unavailable | Code::Cancelled => Kind::Unavailable,
         Code::Ok | Code::Unknown | Code::Unimplemented | Code::Internal | Code::DataLoss => Kind::Internal,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_database_said_stays_in_the_log() {
+        for (kind, code) in [
+            (Kind::Unavailable, Code::Unavailable),
+            (Kind::Exhausted, Code::Unavailable),
+            (Kind::Exists, Code::Internal),
+            (Kind::Internal, Code::Internal),
+        ] {
+            let status = storage_status(kind, "/var/lib/drover is full");
+            assert_eq!(status.code(), code, "{kind:?}");
+            assert!(!status.message().contains("/var/lib"), "{status}");
+            assert!(status.message().contains("log has the detail"), "{status}");
+        }
     }
 }

@@ -1,23 +1,31 @@
 //! What can go wrong while answering.
 
 use drover_model::{InvalidId, Kind};
+use drover_timeseries::StoreError;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     #[error("{0}")]
     Id(#[from] InvalidId),
-    #[error("{field}: {reason}")]
-    Field { field: &'static str, reason: String },
+    #[error("{field} {reason}")]
+    Field { field: &'static str, reason: &'static str },
+    #[error(transparent)]
+    Page(#[from] drover_rpc::PageError),
+    #[error(
+        "the log of the time before this start is still being read; pending and accepted are not known yet"
+    )]
+    Starting,
     #[error(transparent)]
     Db(#[from] drover_db::DbError),
     #[error(transparent)]
-    Points(#[from] drover_timeseries::StoreError),
+    Points(#[from] StoreError),
 }
 
 impl Error {
     pub(crate) fn kind(&self) -> Kind {
         match self {
-            Self::Id(_) | Self::Field { .. } => Kind::Invalid,
+            Self::Id(_) | Self::Field { .. } | Self::Page(_) => Kind::Invalid,
+            Self::Starting => Kind::Unavailable,
             Self::Db(error) => error.kind(),
             Self::Points(error) => error.kind(),
         }
@@ -32,6 +40,11 @@ impl From<sqlx::Error> for Error {
 
 impl From<Error> for tonic::Status {
     fn from(error: Error) -> Self {
-        drover_rpc::status(error.kind(), error)
+        match error {
+            Error::Db(_) | Error::Points(StoreError::Db(_) | StoreError::File { .. }) => {
+                drover_rpc::storage_status(error.kind(), error)
+            }
+            _ => drover_rpc::status(error.kind(), error),
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! The balance of each tenant, in records: accepted = stored + dead-lettered + pending.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use drover_backbone::Log;
@@ -57,6 +58,8 @@ struct Entry {
 pub(crate) struct Ledger {
     log: Log,
     entries: Arc<Mutex<HashMap<Box<str>, Entry>>>,
+    /// Whether everything that lay in the log at the start is counted.
+    complete: Arc<AtomicBool>,
 }
 
 impl Ledger {
@@ -64,7 +67,12 @@ impl Ledger {
     pub(crate) fn new(log: Log, covered: ByTenant) -> Self {
         let entry = |counts: Counts| Entry { recovered: counts.processed(), counts };
         let entries = covered.into_iter().map(|(tenant, counts)| (tenant, entry(counts))).collect();
-        Self { log, entries: Arc::new(Mutex::new(entries)) }
+        Self { log, entries: Arc::new(Mutex::new(entries)), complete: Arc::default() }
+    }
+
+    /// Says that everything that lay in the log at the start was added.
+    pub(crate) fn replayed(&self) {
+        self.complete.store(true, Ordering::Release);
     }
 
     /// Adds what was applied. `replayed` records lay in the log when this process opened it; the log counts the others itself.
@@ -79,13 +87,38 @@ impl Ledger {
         }
     }
 
-    /// One tenant's balance. Accepted is taken after the counts, so pending is never negative.
-    pub(crate) fn balance(&self, tenant: &str) -> Balance {
+    /// One tenant's balance; none before the replay's end, when it is not known how many records of whom the log holds.
+    /// Accepted is taken after the counts, so pending is never negative.
+    pub(crate) fn balance(&self, tenant: &str) -> Option<Balance> {
+        if !self.complete.load(Ordering::Acquire) {
+            return None;
+        }
         let (counts, recovered) = {
             let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
             entries.get(tenant).map(|entry| (entry.counts.clone(), entry.recovered)).unwrap_or_default()
         };
         let accepted = recovered + self.log.appended(tenant);
-        Balance { accepted, pending: accepted.saturating_sub(counts.processed()), counts }
+        Some(Balance { accepted, pending: accepted.saturating_sub(counts.processed()), counts })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use drover_backbone::LogOptions;
+
+    use super::*;
+
+    #[test]
+    fn there_is_no_balance_before_the_log_of_the_time_before_is_counted() {
+        let directory = tempfile::tempdir().unwrap();
+        let log =
+            Log::open(&format!("embedded:{}", directory.path().display()), LogOptions::default()).unwrap();
+        let counts = |stored| ByTenant::from([("default".into(), Counts { stored, ..Counts::default() })]);
+        let ledger = Ledger::new(log, counts(7));
+        ledger.add(&counts(3), true);
+        assert_eq!(ledger.balance("default"), None);
+        ledger.replayed();
+        let counts = Counts { stored: 10, ..Counts::default() };
+        assert_eq!(ledger.balance("default"), Some(Balance { accepted: 10, pending: 0, counts }));
     }
 }

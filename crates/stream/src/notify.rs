@@ -1,7 +1,7 @@
 //! Tells live listeners what came in, and devices what was refused. Nothing here is durable.
 
 use drover_backbone::{Live, token};
-use drover_model::{Timestamp, ValueRef, topic};
+use drover_model::{Timestamp, topic};
 use drover_payload::Decoded;
 use drover_proto::RecordView;
 use serde_json::{Map, Value, json};
@@ -26,9 +26,9 @@ impl Notify {
         let mut rest = decoded.points().peekable();
         while let Some(first) = rest.next() {
             let mut values = Map::new();
-            values.insert(first.key.to_owned(), json_value(first.value));
+            values.insert(first.key.to_owned(), json!(first.value));
             while let Some(point) = rest.next_if(|point| point.ts == first.ts) {
-                values.insert(point.key.to_owned(), json_value(point.value));
+                values.insert(point.key.to_owned(), json!(point.value));
             }
             let ts = first.ts.unwrap_or(received).as_millis();
             let message = json!({ "device": record.device, "ts": ts, "values": values });
@@ -58,12 +58,4 @@ impl Notify {
 
 fn subject(first: &str, record: &RecordView<'_>) -> String {
     format!("{first}.{}.{}", token(record.tenant), token(record.device))
-}
-
-fn json_value(value: ValueRef<'_>) -> Value {
-    match value {
-        ValueRef::Number(number) => json!(number),
-        ValueRef::Bool(truth) => json!(truth),
-        ValueRef::Text(text) => json!(text),
-    }
 }

@@ -44,6 +44,7 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
     let workers = (0..context.env.log.shards()).map(|shard| Worker::open(&context, Shard(shard)));
     let mut workers = try_join_all(workers).await?;
     try_join_all(workers.iter_mut().map(Worker::replay)).await?;
+    context.ledger.replayed();
     context.health.set(Status::Ok);
     try_join_all(workers.iter_mut().map(Worker::follow)).await?;
     Ok(())

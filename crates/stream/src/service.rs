@@ -6,7 +6,8 @@ use drover_backbone::{partition_of, shard_of};
 use drover_model::{DeviceId, TelemetryKey, Tenant, Timestamp, Value};
 use drover_proto::stream::v1::telemetry_server::Telemetry;
 use drover_proto::stream::v1::{self as proto, keyed_sample::Kind as ProtoKeyed, value::Kind as ProtoValue};
-use drover_timeseries::{Aggregation, RangeQuery, Sample};
+use drover_rpc::Page;
+use drover_timeseries::{Aggregation, MAX_LATEST_DEVICES, RangeQuery, Sample};
 use tonic::{Request, Response, Status};
 
 use crate::error::Error;
@@ -68,22 +69,19 @@ impl Telemetry for Service {
         request: Request<proto::ListLatestRequest>,
     ) -> Result<Response<proto::ListLatestResponse>, Status> {
         let tenant = drover_rpc::tenant(&request)?;
-        let request = request.into_inner();
-        let limit = page_size(request.page_size, 10_000)?;
-        let after = (!request.page_token.is_empty()).then_some(request.page_token.as_str());
-        let page = self.points.list_latest(&tenant, after, limit as usize).await.map_err(Error::from)?;
-        let next = if page.devices.len() == limit as usize {
-            page.devices.last().map(|(device, _)| device.to_string())
-        } else {
-            None
-        };
+        let proto::ListLatestRequest { page_size, page_token } = request.into_inner();
+        let asked = Page::parse_up_to(MAX_LATEST_DEVICES, page_size, &page_token).map_err(Error::from)?;
+        let after = (!asked.after.is_empty()).then_some(asked.after.as_str());
+        let mut page =
+            self.points.list_latest(&tenant, after, asked.rows_usize()).await.map_err(Error::from)?;
+        let next_page_token = asked.cut(&mut page.devices, |(device, _)| device.to_string());
         let devices = page.devices.into_iter().map(|(device, samples)| proto::DeviceLatest {
             device: device.to_string(),
             samples: samples.into_iter().map(keyed_sample).collect(),
         });
         Ok(Response::new(proto::ListLatestResponse {
             devices: devices.collect(),
-            next_page_token: next.unwrap_or_default(),
+            next_page_token,
             keys: page.keys.iter().map(ToString::to_string).collect(),
         }))
     }
@@ -95,20 +93,16 @@ impl Telemetry for Service {
         let tenant = drover_rpc::tenant(&request)?;
         let request = request.into_inner();
         let device = DeviceId::parse(&request.device).map_err(Error::from)?;
-        let limit = page_size(request.page_size, 1_000)?;
-        let before = match request.page_token.as_str() {
-            "" => i64::MAX,
-            token => token.parse().map_err(|_| wrong_token())?,
-        };
-        let rows = self.store.events(&tenant, &device, before, limit).await?;
-        let next =
-            if rows.len() == limit as usize { rows.last().map(|row| row.seq.to_string()) } else { None };
+        let page = Page::parse(request.page_size, &request.page_token).map_err(Error::from)?;
+        let before = page.position(i64::MAX, |text| text.parse().ok()).map_err(Error::from)?;
+        let mut rows = self.store.events(&tenant, &device, before, page.rows()).await?;
+        let next_page_token = page.cut(&mut rows, |row| row.seq.to_string());
         Ok(Response::new(proto::ListEventsResponse {
             events: rows
                 .into_iter()
                 .map(|row| proto::Event { ts_us: row.received_us, json: row.json })
                 .collect(),
-            next_page_token: next.unwrap_or_default(),
+            next_page_token,
         }))
     }
 
@@ -117,15 +111,11 @@ impl Telemetry for Service {
         request: Request<proto::ListDeadLettersRequest>,
     ) -> Result<Response<proto::ListDeadLettersResponse>, Status> {
         let tenant = drover_rpc::tenant(&request)?;
-        let request = request.into_inner();
-        let limit = page_size(request.page_size, 1_000)?;
-        let before = match request.page_token.as_str() {
-            "" => (i64::MAX, i64::MAX),
-            token => dead_letter_position(token).ok_or_else(wrong_token)?,
-        };
-        let rows = self.store.dead_letters(&tenant, before, limit).await?;
-        let position = |last: &crate::batch::DeadLetter| format!("{}.{}", last.received_us, last.seq);
-        let next = if rows.len() == limit as usize { rows.last().map(position) } else { None };
+        let proto::ListDeadLettersRequest { page_size, page_token } = request.into_inner();
+        let page = Page::parse(page_size, &page_token).map_err(Error::from)?;
+        let before = page.position((i64::MAX, i64::MAX), dead_letter_position).map_err(Error::from)?;
+        let mut rows = self.store.dead_letters(&tenant, before, page.rows()).await?;
+        let next_page_token = page.cut(&mut rows, |last| format!("{}.{}", last.received_us, last.seq));
         let letters = rows.into_iter().map(|row| proto::DeadLetter {
             device: row.device,
             topic: row.topic,
@@ -133,10 +123,7 @@ impl Telemetry for Service {
             reason: row.reason,
             payload: row.payload.into(),
         });
-        Ok(Response::new(proto::ListDeadLettersResponse {
-            dead_letters: letters.collect(),
-            next_page_token: next.unwrap_or_default(),
-        }))
+        Ok(Response::new(proto::ListDeadLettersResponse { dead_letters: letters.collect(), next_page_token }))
     }
 
     async fn get_ledger(
@@ -144,7 +131,7 @@ impl Telemetry for Service {
         request: Request<proto::GetLedgerRequest>,
     ) -> Result<Response<proto::GetLedgerResponse>, Status> {
         let tenant = drover_rpc::tenant(&request)?;
-        let balance = self.ledger.balance(tenant.as_str());
+        let balance = self.ledger.balance(tenant.as_str()).ok_or(Error::Starting)?;
         Ok(Response::new(proto::GetLedgerResponse {
             accepted: balance.accepted,
             stored: balance.counts.stored,
@@ -189,20 +176,8 @@ fn range_query(request: &proto::RangeRequest) -> Result<RangeQuery, Error> {
     })
 }
 
-fn field(field: &'static str, reason: &str) -> Error {
-    Error::Field { field, reason: reason.to_owned() }
-}
-
-fn wrong_token() -> Error {
-    field("page_token", "is not one that this list gave; leave it out to begin again")
-}
-
-fn page_size(asked: u32, most: u32) -> Result<u32, Error> {
-    match asked {
-        0 => Ok(100),
-        size if size <= most => Ok(size),
-        _ => Err(field("page_size", &format!("is above {most}"))),
-    }
+fn field(field: &'static str, reason: &'static str) -> Error {
+    Error::Field { field, reason }
 }
 
 fn dead_letter_position(token: &str) -> Option<(i64, i64)> {

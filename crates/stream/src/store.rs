@@ -78,7 +78,7 @@ impl Store {
         tenant: &Tenant,
         device: &DeviceId,
         before: i64,
-        limit: u32,
+        limit: i64,
     ) -> Result<Vec<EventRow>, Error> {
         let rows = sqlx::query(
             "SELECT seq, received_us, json FROM events
@@ -87,7 +87,7 @@ impl Store {
         .bind(tenant.as_str())
         .bind(device.as_str())
         .bind(before)
-        .bind(i64::from(limit))
+        .bind(limit)
         .fetch_all(self.db.read())
         .await?;
         Ok(rows
@@ -101,7 +101,7 @@ impl Store {
         &self,
         tenant: &Tenant,
         before: (i64, i64),
-        limit: u32,
+        limit: i64,
     ) -> Result<Vec<DeadLetter>, Error> {
         let rows = sqlx::query(
             "SELECT received_us, seq, device, topic, reason, payload FROM dead_letters
@@ -110,7 +110,7 @@ impl Store {
         .bind(tenant.as_str())
         .bind(before.0)
         .bind(before.1)
-        .bind(i64::from(limit))
+        .bind(limit)
         .fetch_all(self.db.read())
         .await?;
         let letter = |row: &sqlx::sqlite::SqliteRow| DeadLetter {

@@ -19,6 +19,14 @@ use prost::Message as _;
 /// 2026-11-24T19:00:00Z.
 const NOW_US: i64 = 1_795_546_800_000_000;
 
+/// The lists that come in pages.
+#[derive(Debug, Clone, Copy)]
+enum List {
+    Latest,
+    Events,
+    DeadLetters,
+}
+
 /// One life of the service, with threads of its own that end with it.
 struct World {
     directory: tempfile::TempDir,
@@ -143,6 +151,28 @@ impl World {
         self.samples("default", device, key).await.iter().filter_map(number).collect()
     }
 
+    /// How many items the page has, and the token of the next one.
+    async fn page(&self, list: List, page_size: u32, token: &str) -> Result<(usize, String), tonic::Status> {
+        let (mut client, tenant, page_token) = (self.client.clone(), tenant("default"), token.to_owned());
+        Ok(match list {
+            List::Latest => {
+                let query = proto::ListLatestRequest { page_size, page_token };
+                let page = client.list_latest(request(&tenant, query)).await?.into_inner();
+                (page.devices.len(), page.next_page_token)
+            }
+            List::Events => {
+                let query = proto::ListEventsRequest { device: "pump-0".into(), page_size, page_token };
+                let page = client.list_events(request(&tenant, query)).await?.into_inner();
+                (page.events.len(), page.next_page_token)
+            }
+            List::DeadLetters => {
+                let query = proto::ListDeadLettersRequest { page_size, page_token };
+                let page = client.list_dead_letters(request(&tenant, query)).await?.into_inner();
+                (page.dead_letters.len(), page.next_page_token)
+            }
+        })
+    }
+
     async fn dead_letters(&self, token: &str, size: u32) -> proto::ListDeadLettersResponse {
         let query = proto::ListDeadLettersRequest { page_size: size, page_token: token.into() };
         self.client.clone().list_dead_letters(request(&tenant("default"), query)).await.unwrap().into_inner()
@@ -213,10 +243,56 @@ async fn dead_letters_come_in_pages_and_the_oldest_are_pruned_at_a_commit() {
     let world = world.stop_and_start().await;
     assert_eq!(world.dead_letters("", 0).await.dead_letters.len(), 10);
     assert_eq!(world.ledger("default").await.dead_lettered, 15);
-    let wrong = proto::ListDeadLettersRequest { page_size: 0, page_token: "x".into() };
-    let refused =
-        world.client.clone().list_dead_letters(request(&tenant("default"), wrong)).await.unwrap_err();
-    assert!(refused.message().contains("page_token"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_list_ends_without_an_empty_page_and_refuses_wrong_sizes_and_tokens_in_the_same_words() {
+    let mut world = World::start().await;
+    for number in 0..4 {
+        world.measure(&format!("pump-{number}"), r#"{"t": 1}"#).await;
+        world.send("default", "pump-0", Channel::Event, b"{}").await;
+        world.measure("pump-0", "broken").await;
+    }
+    world.settled().await;
+    // A position of another list, no position, not even a token.
+    for (size, token, expected) in [
+        (2, "", Ok(())),
+        (10_001, "", Err("page_size is 10001; use 1 to")),
+        (0, "eCB5", Err("page_token is not one that this list gave out")),
+        (0, "%", Err("page_token is not one that this list gave out")),
+    ] {
+        for list in [List::Latest, List::Events, List::DeadLetters] {
+            match (world.page(list, size, token).await, expected) {
+                (Ok((items, next)), Ok(())) => {
+                    assert_eq!(items, 2, "{list:?}");
+                    let (items, next) = world.page(list, size, &next).await.unwrap();
+                    assert_eq!((items, next.as_str()), (2, ""), "{list:?}");
+                }
+                (Err(refused), Err(expected)) => {
+                    assert_eq!(refused.code(), tonic::Code::InvalidArgument);
+                    assert!(refused.message().starts_with(expected), "{list:?}: {refused}");
+                }
+                (answer, _) => panic!("{list:?} with {size} and {token:?}: {answer:?}"),
+            }
+        }
+    }
+    for list in [List::Events, List::DeadLetters] {
+        // The token of the list of devices.
+        let (_, token) = world.page(List::Latest, 1, "").await.unwrap();
+        assert!(world.page(list, 0, &token).await.unwrap_err().message().starts_with("page_token is"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_time_is_read_from_text_and_a_text_that_is_none_is_told() {
+    let mut world = World::start().await;
+    world.measure("pump", r#"{"ts": "2026-11-24T18:00:00Z", "values": {"t": 1}}"#).await;
+    world.measure("pump", r#"{"ts": "yesterday", "values": {"t": 2}}"#).await;
+    let ledger = world.settled().await;
+    assert_eq!((ledger.stored, ledger.dead_lettered), (1, 1));
+    assert_eq!(world.samples("default", "pump", "t").await[0].ts_us, NOW_US - 3_600_000_000);
+    let letters = world.dead_letters("", 0).await.dead_letters;
+    assert!(letters[0].reason.starts_with("\"ts\" is \"yesterday\""), "{}", letters[0].reason);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -289,7 +365,7 @@ async fn refused_messages_are_counted_apart_and_kept() {
 async fn live_listeners_hear_of_each_message() {
     let mut world = World::start().await;
     let mut heard = world.env.live.subscribe("telemetry.default.*", None);
-    world.measure("pump", r#"[{"ts": 1000, "values": {"a": 1, "b": "x"}}, {"c": false}]"#).await;
+    world.measure("pump", r#"[{"ts": 1000, "values": {"a": 1, "b": "x", "d": 1.5}}, {"c": false}]"#).await;
     let mut messages = Vec::new();
     for _ in 0..2 {
         let message = tokio::time::timeout(Duration::from_secs(60), heard.next()).await.unwrap().unwrap();
@@ -297,7 +373,7 @@ async fn live_listeners_hear_of_each_message() {
     }
     assert_eq!(
         messages[0],
-        serde_json::json!({"device": "pump", "ts": 1000, "values": {"a": 1.0, "b": "x"}})
+        serde_json::json!({"device": "pump", "ts": 1000, "values": {"a": 1, "b": "x", "d": 1.5}})
     );
     assert_eq!(messages[1]["values"], serde_json::json!({"c": false}));
 }

@@ -187,8 +187,8 @@ impl Store {
         Ok(samples(newest).collect())
     }
 
-    /// The latest values of a tenant's devices by name, those after `after`, at most `limit` and at most
-    /// [`MAX_LATEST_DEVICES`]. Fewer than that means that there are no more.
+    /// The latest values of a tenant's devices by name, those after `after`, at most `limit`: up to [`MAX_LATEST_DEVICES`], and
+    /// one more to learn whether there is one. Fewer than that means that there are no more.
     ///
     /// # Errors
     /// When the database can't be read.
@@ -198,7 +198,8 @@ impl Store {
         after: Option<&str>,
         limit: usize,
     ) -> Result<LatestPage, StoreError> {
-        page::read(&self.0, tenant.as_str(), after.unwrap_or(""), limit.min(MAX_LATEST_DEVICES)).await
+        page::read(&self.0, tenant.as_str(), after.unwrap_or(""), limit.min(MAX_LATEST_DEVICES as usize + 1))
+            .await
     }
 
     /// Whether answers are complete, as far as is known.

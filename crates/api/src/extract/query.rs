@@ -1,22 +1,86 @@
-//! Query parameters. The parameters that a call knows are those of its documentation; others are refused.
+//! Query parameters. The parameters that a call knows are those of its documentation; others are refused, for all calls in one place.
 
+use std::collections::HashMap;
 use std::str::FromStr;
+use std::sync::Arc;
 
-use axum::extract::FromRequestParts;
+use axum::extract::{FromRequestParts, MatchedPath, Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
 use drover_model::Timestamp;
+use http::Method;
 use http::request::Parts;
-use utoipa::IntoParams;
+use utoipa::openapi::path::{Operation, Parameter, ParameterIn};
+use utoipa::openapi::{OpenApi, RefOr};
 
 use crate::error::Problem;
 
 /// Most pairs of one query.
 const MAX_PAIRS: usize = 256;
 
+/// Method and path.
+type Call = (Method, String);
+
+/// The query parameters of every call of a document; cheap to clone.
+#[derive(Clone)]
+pub struct Known(Arc<HashMap<Call, Vec<String>>>);
+
+impl Known {
+    pub fn of(document: &OpenApi) -> Self {
+        let mut calls = HashMap::new();
+        for (path, item) in &document.paths.paths {
+            let operations = [
+                (Method::GET, &item.get),
+                (Method::POST, &item.post),
+                (Method::PATCH, &item.patch),
+                (Method::DELETE, &item.delete),
+            ];
+            for (method, operation) in operations {
+                if let Some(operation) = operation {
+                    calls.insert((method, path.clone()), names(operation));
+                }
+            }
+        }
+        Self(Arc::new(calls))
+    }
+
+    fn check(&self, method: &Method, path: &str, query: &str) -> Result<(), Problem> {
+        let method = if method == Method::HEAD { Method::GET } else { method.clone() };
+        // A method that the path does not have is refused elsewhere.
+        let Some(known) = self.0.get(&(method, path.to_owned())) else { return Ok(()) };
+        match Pairs::parse(query)?.0.iter().find(|(name, _)| !known.contains(name)) {
+            Some((name, _)) => Err(unknown(name, known)),
+            None => Ok(()),
+        }
+    }
+}
+
+fn names(operation: &Operation) -> Vec<String> {
+    let name = |parameter: &RefOr<Parameter>| match parameter {
+        RefOr::T(parameter) if parameter.parameter_in == ParameterIn::Query => Some(parameter.name.clone()),
+        RefOr::T(_) | RefOr::Ref(_) => None,
+    };
+    operation.parameters.iter().flatten().filter_map(name).collect()
+}
+
+/// Lets a request pass that has no parameter but those of its call.
+pub async fn refuse_unknown(
+    State(known): State<Known>,
+    path: MatchedPath,
+    request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
+    if let Some(query) = request.uri().query() {
+        known.check(request.method(), path.as_str(), query)?;
+    }
+    Ok(next.run(request).await)
+}
+
 /// Query parameters, already checked.
 pub struct Query<T>(pub T);
 
 /// A set of query parameters that can be read.
-pub trait ReadQuery: IntoParams + Sized {
+pub trait ReadQuery: Sized {
     fn read(pairs: &Pairs) -> Result<Self, Problem>;
 }
 
@@ -24,7 +88,7 @@ impl<S: Send + Sync, T: ReadQuery> FromRequestParts<S> for Query<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        let pairs = Pairs::parse::<T>(parts.uri.query().unwrap_or_default())?;
+        let pairs = Pairs::parse(parts.uri.query().unwrap_or_default())?;
         T::read(&pairs).map(Self)
     }
 }
@@ -33,20 +97,11 @@ impl<S: Send + Sync, T: ReadQuery> FromRequestParts<S> for Query<T> {
 pub struct Pairs(Vec<(String, String)>);
 
 impl Pairs {
-    fn parse<T: IntoParams>(query: &str) -> Result<Self, Problem> {
+    fn parse(query: &str) -> Result<Self, Problem> {
         let pairs: Vec<(String, String)> =
             form_urlencoded::parse(query.as_bytes()).into_owned().take(MAX_PAIRS + 1).collect();
         if pairs.len() > MAX_PAIRS {
             return Err(Problem::field("query", format!("more than {MAX_PAIRS} parameters")));
-        }
-        if !pairs.is_empty() {
-            let known = T::into_params(|| None);
-            for (name, _) in &pairs {
-                if !known.iter().any(|parameter| parameter.name == *name) {
-                    let names: Vec<_> = known.iter().map(|parameter| parameter.name.as_str()).collect();
-                    return Err(unknown(name, &names));
-                }
-            }
         }
         Ok(Self(pairs))
     }
@@ -105,7 +160,7 @@ impl Pairs {
     }
 }
 
-fn unknown(name: &str, known: &[&str]) -> Problem {
+fn unknown(name: &str, known: &[String]) -> Problem {
     let name: String = name.chars().take(64).collect();
     if known.is_empty() {
         return Problem::field(&name, "is not a parameter of this call, which takes none");

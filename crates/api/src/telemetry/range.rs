@@ -70,10 +70,11 @@ pub struct RangeQuery {
     /// Keys, separated by commas; all when absent.
     #[param(value_type = String, required = false, example = "temp,rpm")]
     pub keys: Vec<TelemetryKey>,
-    /// Start, inclusive: RFC 3339 or milliseconds since 1970. One hour before `to`, or before now, when absent.
+    /// Start, inclusive: RFC 3339; a date, which is its midnight in UTC; or milliseconds since 1970. The `+` of an offset is `%2B` in
+    /// a query; one that became a space is understood. One hour before `to`, or before now, when absent.
     #[param(value_type = String, required = false, example = "2026-11-24T19:00:00Z")]
     pub from: Option<Timestamp>,
-    /// End, exclusive: RFC 3339 or milliseconds since 1970. A day ahead of now when absent, for devices whose clock is fast.
+    /// End, exclusive, written as `from`. A day ahead of now when absent, for devices whose clock is fast.
     #[param(value_type = String, required = false)]
     pub to: Option<Timestamp>,
     /// Aggregate over intervals of this length: a number with `ms`, `s`, `m`, `h` or `d`.

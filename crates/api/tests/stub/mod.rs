@@ -88,6 +88,9 @@ impl Telemetry for Stub {
         request: tonic::Request<ListDeadLettersRequest>,
     ) -> Result<Response<ListDeadLettersResponse>, Status> {
         let ListDeadLettersRequest { page_size, page_token } = request.into_inner();
+        if page_token == "stuck" {
+            std::future::pending::<()>().await;
+        }
         let dead_letters = vec![DeadLetter {
             device: "pump-7".into(),
             topic: "v1/telemetry".into(),
@@ -138,7 +141,12 @@ impl Rest {
     pub async fn with_bounds(max_requests: usize, max_live_streams: usize) -> Self {
         let world = World::start().await;
         world.env.peers.serve("stream", Routes::new(TelemetryServer::new(Stub)));
-        let config = drover_api::Config { max_connections: 16, max_requests, max_live_streams };
+        let config = drover_api::Config {
+            max_connections: 16,
+            max_connections_per_source: 16,
+            max_requests,
+            max_live_streams,
+        };
         let router = drover_api::router(&config, &world.env);
         Self { world, router }
     }

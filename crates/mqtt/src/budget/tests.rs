@@ -9,27 +9,42 @@ fn bucket(per_s: u32, burst_s: u32) -> Arc<Bucket> {
     Bucket::new(("test", Unit::Messages), per_s, burst_s).unwrap()
 }
 
+/// Uses tokens and settles at once.
+fn take(draw: &mut Draw, tokens: u64, now_ns: u64) -> Option<u64> {
+    draw.charge(tokens);
+    draw.settle(now_ns)
+}
+
 #[test]
 fn a_burst_passes_at_once_and_what_follows_waits_until_it_is_paid_for() {
     let mut draw = Draw::new(bucket(10, 2));
     for _ in 0..20 {
-        assert_eq!(draw.take(1, 5 * S), None);
+        assert_eq!(take(&mut draw, 1, 5 * S), None);
     }
     // One on credit, and a share of one for afterwards.
-    assert_eq!(draw.take(1, 5 * S), Some(5 * S + 200 * MS));
-    assert_eq!(draw.take(1, 5 * S + 200 * MS), None);
-    assert_eq!(draw.take(1, 5 * S + 200 * MS), Some(5 * S + 400 * MS));
+    assert_eq!(take(&mut draw, 1, 5 * S), Some(5 * S + 200 * MS));
+    assert_eq!(take(&mut draw, 1, 5 * S + 200 * MS), None);
+    assert_eq!(take(&mut draw, 1, 5 * S + 200 * MS), Some(5 * S + 400 * MS));
     // After a long silence it is full, and not more than that.
     for _ in 0..21 {
-        assert_eq!(draw.take(1, 100 * S), None);
+        assert_eq!(take(&mut draw, 1, 100 * S), None);
     }
-    assert!(draw.take(1, 100 * S).is_some());
+    assert!(take(&mut draw, 1, 100 * S).is_some());
 }
 
 #[test]
 fn a_message_that_is_longer_than_the_bucket_passes_and_is_paid_for_afterwards() {
     let mut draw = Draw::new(bucket(1_000, 1));
-    assert_eq!(draw.take(10_000, 0), Some(9 * S + 10 * MS));
+    assert_eq!(take(&mut draw, 10_000, 0), Some(9 * S + 10 * MS));
+}
+
+#[test]
+fn what_is_read_together_is_settled_together_but_for_more_than_a_share() {
+    let mut draw = Draw::new(bucket(1_000, 1));
+    let settled_at = (1..=30).find(|_| draw.charge(1));
+    assert_eq!(settled_at, Some(11), "a share is ten");
+    assert_eq!((draw.settle(0), draw.settle(0)), (None, None));
+    assert_eq!(draw.bucket.paid_ns.load(Ordering::Relaxed), 11 * MS);
 }
 
 /// Clients that always have something to send, with timers that are up to `late_ns` late; what each of them has sent.
@@ -40,7 +55,7 @@ fn flood(bucket: &Arc<Bucket>, clients: usize, seconds: u64, late_ns: u64) -> Ve
         for (draw, ready_ns, sent) in &mut draws {
             while *ready_ns <= now_ns {
                 *sent += 1;
-                *ready_ns = draw.take(1, now_ns).unwrap_or(0);
+                *ready_ns = take(draw, 1, now_ns).unwrap_or(0);
             }
         }
         now_ns += late_ns;
@@ -77,12 +92,12 @@ fn one_message_now_and_then_waits_for_one_share_of_each_flooding_client_at_most(
     for ms in 0..10_000 {
         for (draw, ready_ns) in &mut flooding {
             while *ready_ns <= ms * MS {
-                *ready_ns = draw.take(1, ms * MS).unwrap_or(0);
+                *ready_ns = take(draw, 1, ms * MS).unwrap_or(0);
             }
         }
     }
     let now_ns = 10_000 * MS;
-    let ready_ns = Draw::new(bucket).take(1, now_ns).unwrap();
+    let ready_ns = take(&mut Draw::new(bucket), 1, now_ns).unwrap();
     // A message and a share of ten of each of 21.
     assert!(ready_ns <= now_ns + 21 * 11 * MS, "{}", (ready_ns - now_ns) / MS);
 }
@@ -116,10 +131,10 @@ async fn a_device_that_comes_back_owes_what_it_owed_until_it_is_paid_for() {
     let (buckets, metrics) = (buckets(1, 0), metrics());
     let owner = Owner::Device(DeviceId::parse("pump").unwrap());
     let mut account = buckets.account(&owner, &metrics).unwrap();
-    let now_ns = account.now_ns();
     for _ in 0..3 {
-        account.charge(true, 100, now_ns, &metrics);
+        account.charge(true, 100, &metrics);
     }
+    account.settle(&metrics);
     assert!(account.is_waiting());
     // Another connection of it at the same time waits, too; another client does not.
     assert!(buckets.account(&owner, &metrics).unwrap().is_waiting());

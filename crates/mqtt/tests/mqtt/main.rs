@@ -4,13 +4,22 @@
 
 mod bad_input;
 mod budget;
+mod clients;
 mod connect;
 mod credentials;
 mod flow;
 mod limits;
+mod properties;
 mod proxy;
 mod publish;
+mod qos2;
+mod retained;
 mod server;
+mod session_ends;
 mod sessions;
+mod shared;
+mod strict;
 mod subscribe;
+mod subscriptions;
 mod transports;
+mod wills;

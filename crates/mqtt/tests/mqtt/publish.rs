@@ -7,7 +7,7 @@ use drover_backbone::{Offset, Shard, Stream};
 use drover_mqtt_codec::{Ack, Packet, PublishProperties, QoS, ReasonCode, Version};
 use drover_proto::backbone::v1::Channel;
 
-use crate::server::{NEVER_DURABLE, Server, allow_anonymous, id, publish, with_properties};
+use crate::server::{Server, allow_anonymous, id, never_durable, publish, with_properties};
 
 #[tokio::test]
 async fn telemetry_and_events_reach_the_log_as_they_came() {
@@ -43,7 +43,7 @@ async fn telemetry_and_events_reach_the_log_as_they_came() {
 
 #[tokio::test]
 async fn nothing_is_acknowledged_before_it_is_durable() {
-    let server = Server::start_with(&[NEVER_DURABLE], |_| {}).await;
+    let server = Server::start_with(never_durable, |_| {}).await;
     for version in [Version::V4, Version::V5] {
         let mut device = server.device(version, "pump").await;
         device.publish(publish("v1/telemetry", Some(1), b"{}")).await;
@@ -79,6 +79,24 @@ async fn mqtt_5_refuses_foreign_topics_by_reason_code() {
         assert_eq!(ack.reason, ReasonCode::NotAuthorized, "{topic}");
         assert!(ack.properties.unwrap().reason_string.is_some());
     }
+}
+
+#[tokio::test]
+async fn refused_messages_are_counted_by_the_names_of_the_ledger() {
+    let server = Server::start(|_| {}).await;
+    let mut device = server.device(Version::V5, "pump").await;
+    device.publish(publish("dev/fan/x", Some(1), b"")).await;
+    assert_eq!(device.expect_puback(1).await, ReasonCode::NotAuthorized);
+    assert_eq!(device.subscribe("dev/fan/#", QoS::AtMostOnce).await, ReasonCode::NotAuthorized);
+    let metrics = server.env.metrics.encode();
+    let refused: Vec<_> = metrics.lines().filter(|line| line.contains("refused_total{")).collect();
+    for expected in [
+        "drover_mqtt_refused_total{reason=\"not_allowed\"} 1",
+        "drover_mqtt_subscriptions_refused_total{reason=\"not authorized\"} 1",
+    ] {
+        assert!(refused.contains(&expected), "{refused:#?}");
+    }
+    assert_eq!(refused.len(), 2, "{refused:#?}");
 }
 
 #[tokio::test]

@@ -3,15 +3,18 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::num::NonZeroU16;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use drover_model::{Clock, Now, Timestamp};
 use drover_mqtt::Config;
 use drover_mqtt_codec::{
     ConnAck, Connect, Packet, Publish, PublishProperties, QoS, ReasonCode, Secret, Subscribe, Subscription,
     Version, decode, encode,
 };
-use drover_runtime::{Env, Layers, Part, Program, Settings, Sources, Stop};
+use drover_runtime::{Env, Layers, LogSettings, Part, Program, Settings, Sources, Stop};
 use drover_testkit::Secrets;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
@@ -30,51 +33,72 @@ pub struct Server {
     pub secrets: Secrets,
     stop: Stop,
     config: Config,
+    ahead: Ahead,
     running: JoinHandle<anyhow::Result<()>>,
     folder: tempfile::TempDir,
 }
 
+/// How far the server's time of day is ahead, in milliseconds.
+type Ahead = Arc<AtomicI64>;
+
+/// The system's time of day, and a test may put it forward.
+struct ClockAhead(Clock, Ahead);
+
+impl Now for ClockAhead {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(self.0.now().as_millis() + self.1.load(Ordering::Relaxed))
+    }
+}
+
 /// The log keeps records open for this long, so that they become durable only when a test flushes them.
-pub const NEVER_DURABLE: (&str, &str) = ("DROVER_LOG__LINGER_US", "1_000_000_000");
+pub fn never_durable(log: &mut LogSettings) {
+    log.linger_us = 1_000_000_000;
+}
 
 impl Server {
     pub async fn start(change: impl FnOnce(&mut Config)) -> Self {
-        Self::start_with(&[], change).await
+        Self::start_with(|_| {}, change).await
     }
 
-    pub async fn start_with(more: &[(&str, &str)], change: impl FnOnce(&mut Config)) -> Self {
-        Self::start_one(more, change, false).await
+    pub async fn start_with(log: impl FnOnce(&mut LogSettings), change: impl FnOnce(&mut Config)) -> Self {
+        Self::start_one(log, change, false).await
     }
 
     /// With the services that keep devices and credentials; nobody is registered.
     pub async fn with_control_plane() -> Self {
-        Self::start_one(&[], |_| {}, true).await
+        Self::start_one(|_| {}, |_| {}, true).await
     }
 
     async fn start_one(
-        more: &[(&str, &str)],
+        log: impl FnOnce(&mut LogSettings),
         change: impl FnOnce(&mut Config),
         has_control_plane: bool,
     ) -> Self {
         let mut config: Config = toml::from_str(drover_mqtt::DEFAULTS).unwrap();
         change(&mut config);
-        Self::open(tempfile::tempdir().unwrap(), more, config, has_control_plane).await
+        let data = (tempfile::tempdir().unwrap(), Ahead::default());
+        Self::open(data, log, config, has_control_plane).await
+    }
+
+    /// Puts the server's time of day forward. It looks at it twice a second.
+    pub fn advance(&self, by: Duration) {
+        self.ahead.fetch_add(i64::try_from(by.as_millis()).unwrap(), Ordering::Relaxed);
     }
 
     /// A server on a copy of this one's data as it is now: to this one's clients, what happens in a crash. The old one stops.
     pub async fn restarted(self) -> Self {
         let folder = tempfile::tempdir().unwrap();
         copy(&self.folder.path().join("data"), &folder.path().join("data"));
-        let config = self.config.clone();
+        let (config, ahead) = (self.config.clone(), self.ahead.clone());
         self.begin_stop();
         self.stopped().await;
-        Self::open(folder, &[], config, false).await
+        Self::open((folder, ahead), |_| {}, config, false).await
     }
 
     #[expect(clippy::disallowed_methods, reason = "the test's own task")]
     async fn open(
-        folder: tempfile::TempDir,
-        more: &[(&str, &str)],
+        (folder, ahead): (tempfile::TempDir, Ahead),
+        log: impl FnOnce(&mut LogSettings),
         config: Config,
         has_control_plane: bool,
     ) -> Self {
@@ -83,9 +107,11 @@ impl Server {
         let mut variables: Vec<(String, String)> =
             listeners.iter().map(|(name, at)| (format!("DROVER_LISTEN__{name}"), (*at).to_owned())).collect();
         variables.push(("DROVER_LOG__SEGMENT_BYTES".into(), "4_194_304".into()));
-        variables.extend(more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         let layers = Layers::load(Sources { variables, ..Sources::default() }).unwrap();
-        let program = Program::new(Settings::read(&layers).unwrap(), folder.path().join("data"));
+        let mut runtime = Settings::read(&layers).unwrap();
+        log(&mut runtime.log);
+        let mut program = Program::new(runtime, folder.path().join("data"));
+        program.clock = Clock::new(ClockAhead(program.clock, ahead.clone()));
         let secrets = Secrets::default();
         for device in ["pump@default", "fan@default", "pump@acme"] {
             secrets.insert(device, TOKEN);
@@ -112,7 +138,7 @@ impl Server {
         let (Ok(env), Ok(addresses)) = (env.await, addresses.await) else {
             panic!("the server did not start: {:?}", running.await);
         };
-        Self { env, addresses, secrets, config, stop, running, folder }
+        Self { env, addresses, secrets, config, stop, ahead, running, folder }
     }
 
     pub fn begin_stop(&self) {

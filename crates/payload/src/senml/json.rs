@@ -70,7 +70,9 @@ impl<'de> Visitor<'de> for OneRecord<'_, '_, '_> {
                 Label::Text => record.text = Some(map.next_value::<Text<'_>>()?.0),
                 Label::Bytes => {
                     let text = map.next_value::<Text<'_>>()?.0;
-                    if !text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')) {
+                    // RFC 8428, 4.3. One character alone of a group of four holds no byte (RFC 4648, 4).
+                    let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+                    if !text.bytes().all(legal) || text.len() % 4 == 1 {
                         let error = pack.wrong("\"vd\" is not base64url without padding");
                         return Err(stop(pack.assembly, error));
                     }

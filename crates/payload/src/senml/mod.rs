@@ -15,7 +15,7 @@ use crate::decoded::{Span, StoredValue};
 pub(crate) use cbor::decode as decode_cbor;
 pub(crate) use json::decode as decode_json;
 
-/// The newest version of SenML that is understood (RFC 8428, 4.4).
+/// The version of a pack that names none, and the newest one that is understood (RFC 8428, 4.1 and 4.4).
 const VERSION: f64 = 10.0;
 /// Seconds from here on count from 1970, below it from now (RFC 8428, 4.5.3).
 const ABSOLUTE_SECONDS: f64 = 268_435_456.0;
@@ -35,7 +35,7 @@ enum Label {
     Bytes,
     Sum,
     Time,
-    /// Units, update time, and whatever need not be understood.
+    /// Units, update time, and whatever need not be understood (RFC 8428, 4.4).
     Ignored,
 }
 
@@ -60,7 +60,7 @@ impl Label {
         })
     }
 
-    /// RFC 8428, 6, table 4.
+    /// RFC 8428, 6, table 4, which is conclusive: extensions have text labels.
     fn of_integer(label: i128) -> Self {
         match label {
             -1 => Self::BaseVersion,
@@ -132,6 +132,7 @@ struct Pack<'m, 'a> {
     time: f64,
     value: Option<f64>,
     sum: Option<f64>,
+    version: Option<f64>,
     /// The current record, from 1.
     record: usize,
 }
@@ -139,7 +140,7 @@ struct Pack<'m, 'a> {
 impl<'m, 'a> Pack<'m, 'a> {
     fn new(received: Timestamp, assembly: &'m mut Assembly<'a>) -> Self {
         assembly.out.base_name.clear();
-        Self { assembly, received, time: 0.0, value: None, sum: None, record: 0 }
+        Self { assembly, received, time: 0.0, value: None, sum: None, version: None, record: 0 }
     }
 
     fn wrong(&self, problem: impl Into<String>) -> PayloadError {
@@ -176,11 +177,7 @@ impl<'m, 'a> Pack<'m, 'a> {
     }
 
     fn take_base_fields(&mut self, record: &Record<'_>) -> Result<(), PayloadError> {
-        if let Some(version) = record.base_version
-            && !(version.fract() == 0.0 && (0.0..=VERSION).contains(&version))
-        {
-            return Err(self.wrong(format!("\"bver\" is {version}; versions up to {VERSION} are understood")));
-        }
+        self.take_version(record.base_version)?;
         if let Some(name) = &record.base_name {
             self.assembly.out.base_name.clear();
             self.assembly.out.base_name.push_str(name);
@@ -188,6 +185,26 @@ impl<'m, 'a> Pack<'m, 'a> {
         self.time = record.base_time.unwrap_or(self.time);
         self.value = record.base_value.or(self.value);
         self.sum = record.base_sum.or(self.sum);
+        Ok(())
+    }
+
+    /// A positive whole number, the same in all records of a pack (RFC 8428, 4.1 and 4.4).
+    fn take_version(&mut self, given: Option<f64>) -> Result<(), PayloadError> {
+        let first = self.version;
+        let version = given.or(first).unwrap_or(VERSION);
+        if version.fract() != 0.0 || !(1.0..=VERSION).contains(&version) {
+            return Err(
+                self.wrong(format!("\"bver\" is {version}; versions from 1 to {VERSION} are understood"))
+            );
+        }
+        if let Some(first) = first
+            && first.to_bits() != version.to_bits()
+        {
+            return Err(
+                self.wrong(format!("\"bver\" is {version}, and that of the records before is {first}"))
+            );
+        }
+        self.version = Some(version);
         Ok(())
     }
 
@@ -223,6 +240,10 @@ impl<'m, 'a> Pack<'m, 'a> {
         if let Some(truth) = record.boolean {
             return Ok(Some(StoredValue::Bool(truth)));
         }
+        // A record with a sum of its own may have no value (RFC 8428, 4.2): the base value alone is none of it.
+        if record.value.is_none() && record.sum.is_some() {
+            return Ok(None);
+        }
         match added(self.value, record.value) {
             Some(value) => Ok(Some(StoredValue::Number(self.finite("v", value)?))),
             None => Ok(None),
@@ -238,7 +259,7 @@ impl<'m, 'a> Pack<'m, 'a> {
     }
 }
 
-/// A missing one of two counts as zero (RFC 8428, 4.5.2).
+/// A missing one of two counts as zero (RFC 8428, 4.5.4).
 fn added(base: Option<f64>, own: Option<f64>) -> Option<f64> {
     match (base, own) {
         (None, None) => None,

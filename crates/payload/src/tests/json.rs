@@ -39,11 +39,19 @@ fn json_becomes_these_points() {
         (r#"{"ts":253402300799999,"values":{"a":1}}"#, "a=1@253402300799999000"),
         (r#"{"ts":9223372036854775,"values":{"a":1}}"#, "a=1@9223372036854775000"),
         (r#"{"ts":1,"values":{}}"#, ""),
+        // A time as text, and one in seconds, which is taken by its word.
+        (r#"{"ts":"2026-11-24T19:00:00Z","values":{"a":1}}"#, "a=1@1795546800000000"),
+        (r#"{"values":{"a":"x"},"ts":"2026-11-24T20:00:00.000001+01:00"}"#, r#"a="x"@1795546800000001"#),
+        (r#"{"ts":"x","ts":"2026-11-24T19:00:00Z","values":{"a":1}}"#, "a=1@1795546800000000"),
+        (r#"{"ts":1795546800,"values":{"a":1}}"#, "a=1@1795546800000"),
         (r#"{"ts":1,"values":{"ts":2,"values":{"a":3}}}"#, "ts=2@1000 values.a=3@1000"),
         (r#"{"ts":1,"values":{"a":1},"note":null}"#, "a=1@1000"),
         // Not the form with a time: ordinary keys.
         (r#"{"ts":1000,"a":1}"#, "a=1 ts=1000"),
-        (r#"{"ts":"now","values":{"a":1}}"#, r#"ts="now" values.a=1"#),
+        (r#"{"ts":"now","a":1}"#, r#"a=1 ts="now""#),
+        (r#"{"ts":"2026-11-24T19:00:00Z","a":1}"#, r#"a=1 ts="2026-11-24T19:00:00Z""#),
+        (r#"{"ts":"now","values":5}"#, r#"ts="now" values=5"#),
+        (r#"{"ts":[1],"a":1}"#, r#"a=1 ts="[1]""#),
         (r#"{"ts":null,"values":{"a":1}}"#, "values.a=1"),
         (r#"{"ts":1000,"values":5}"#, "ts=1000 values=5"),
         (r#"{"ts":1000,"values":[1]}"#, r#"ts=1000 values="[1]""#),
@@ -59,7 +67,7 @@ fn json_becomes_these_points() {
         (r#"[{"a":1},{"ts":1795546800000,"values":{"a":2}}]"#, "a=2@1795546800000000"),
         (r#"{"ts":1,"ts":2,"values":{"a":1}}"#, "a=1@2000"),
         (r#"{"ts":"x","ts":2,"values":7,"values":{"a":1}}"#, "a=1@2000"),
-        (r#"{"ts":2,"values":{"a":1},"ts":"x"}"#, r#"ts="x" values.a=1"#),
+        (r#"{"ts":2,"values":{"a":1},"ts":true}"#, "ts=true values.a=1"),
     ];
     for (payload, expected) in table {
         assert_eq!(points("", payload), expected, "{payload}");
@@ -135,6 +143,22 @@ fn bad_json_is_refused_with_these_words() {
     for (payload, expected) in table {
         assert_eq!(error("", payload), expected, "{}", String::from_utf8_lossy(payload));
     }
+}
+
+#[test]
+fn a_text_beside_values_that_is_no_time_is_refused_by_name() {
+    for found in ["now", "1795546800000", "2026-11-24", "2026-11-24T19:00:00", ""] {
+        let expected = format!(
+            "\"ts\" is {found:?}: not a time; use milliseconds since 1970, or RFC 3339 like \"2026-11-24T19:00:00Z\""
+        );
+        assert_eq!(error("", format!(r#"{{"ts":"{found}","values":{{"a":1}}}}"#)), expected);
+        assert_eq!(error("", format!(r#"[{{"values":{{"a":1}},"ts":"{found}"}}]"#)), expected);
+    }
+    assert!(error("", r#"{"ts":[1],"values":{"a":1}}"#).starts_with("\"ts\" is \"[1]\": not a time"));
+    assert_eq!(
+        error("", r#"{"ts":"2026-11-24T19:00:00Z","values":{"a":1},"unit":"C"}"#),
+        "\"unit\" stands beside \"ts\" and \"values\"; put it into \"values\""
+    );
 }
 
 #[test]

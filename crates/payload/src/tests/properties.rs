@@ -84,10 +84,11 @@ fn members(value: impl Strategy<Value = Value>) -> impl Strategy<Value = Map<Str
     prop::collection::btree_map(key, value, 0..6).prop_map(|members| members.into_iter().collect())
 }
 
-/// A plain object, one with a time (never with a key beside, which is refused), or an array of these.
+/// A plain object, one with a time (never with a key beside or with a text that is no time, which are refused), or an array of
+/// these.
 fn any_message() -> impl Strategy<Value = Value> {
     let plain = members(any_value()).prop_filter("a key beside", |object| {
-        let timed = object.get("ts").is_some_and(Value::is_number)
+        let timed = object.get("ts").is_some_and(|ts| ts.is_number() || ts.is_string() || ts.is_array())
             && object.get("values").is_some_and(Value::is_object);
         !timed
     });

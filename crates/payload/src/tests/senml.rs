@@ -18,6 +18,24 @@ fn senml_json_becomes_these_points() {
              urn:dev:ow:10e2073a0108006:current=1.3@1276020072001000 \
              urn:dev:ow:10e2073a0108006:voltage=120.1@1276020076001000",
         ),
+        // RFC 8428, 5.1.3: the base name alone is the name.
+        (
+            r#"[{"bn":"urn:dev:ow:10e2073a01080063","bt":1.320067464e+09,"bu":"%RH","v":20},{"u":"lon","t":60,"v":24.30622}]"#,
+            "urn:dev:ow:10e2073a01080063=20@1320067464000000 urn:dev:ow:10e2073a01080063=24.30622@1320067524000000",
+        ),
+        // RFC 8428, 5.1.5: one record of each data type.
+        (
+            r#"[{"bn":"urn:dev:ow:10e2073a01080063:","n":"temp","u":"Cel","v":23.1},{"n":"label","vs":"Machine Room"},
+               {"n":"open","vb":false},{"n":"nfv-reader","vd":"aGkgCg"}]"#,
+            r#"urn:dev:ow:10e2073a01080063:label="Machine Room" urn:dev:ow:10e2073a01080063:nfv-reader="aGkgCg" urn:dev:ow:10e2073a01080063:open=false urn:dev:ow:10e2073a01080063:temp=23.1"#,
+        ),
+        // RFC 8428, 5.1.6: a new base name with the base time of before.
+        (
+            r#"[{"bn":"2001:db8::2/","bt":1.320078429e+09,"n":"temperature","u":"Cel","v":25.2},{"n":"humidity","u":"%RH","v":30},
+               {"bn":"2001:db8::1/","n":"temperature","u":"Cel","v":12.3},{"n":"humidity","u":"%RH","v":67}]"#,
+            "2001:db8::1/humidity=67@1320078429000000 2001:db8::1/temperature=12.3@1320078429000000 \
+             2001:db8::2/humidity=30@1320078429000000 2001:db8::2/temperature=25.2@1320078429000000",
+        ),
         // Every kind of value.
         (
             r#"[{"bn":"d:"},{"n":"a","v":1},{"n":"b","vs":"x\ty"},{"n":"c","vb":true},{"n":"e","vd":"aGkgCg"}]"#,
@@ -29,6 +47,14 @@ fn senml_json_becomes_these_points() {
             r#"[{"n":"a","v":1,"s":5},{"n":"b","s":7},{"n":"c","bs":1,"s":2,"v":3}]"#,
             "a.sum=5 a=1 b.sum=7 c.sum=3 c=3",
         ),
+        // A record with a sum of its own needs no value; a base sum is the sum of every record after it.
+        (r#"[{"bn":"d:","bv":20},{"n":"a","s":7},{"n":"b"}]"#, "d:a.sum=7 d:b=20"),
+        (
+            r#"[{"n":"a","bs":10,"v":1},{"n":"b","s":1},{"n":"c","vb":true}]"#,
+            "a.sum=10 a=1 b.sum=11 c.sum=10 c=true",
+        ),
+        // Base time and time are added before it is known what they are relative to.
+        (r#"[{"bt":-60,"n":"a","v":1},{"n":"b","t":60,"v":2}]"#, "a=1@1795546740000000 b=2"),
         // Times: now, relative to now, absolute, with microseconds.
         (
             r#"[{"n":"a","t":0,"v":1},{"n":"b","t":-60,"v":2},{"n":"c","t":1.5,"v":3}]"#,
@@ -42,6 +68,8 @@ fn senml_json_becomes_these_points() {
         // Unknown fields, update time, base fields only, nothing at all.
         (r#"[{"n":"a","v":1,"ut":3,"x":[{"y":null}]}]"#, "a=1"),
         (r#"[{"bn":"x","bu":"V","bver":10}]"#, ""),
+        (r#"[{"bver":5},{"n":"a","v":1},{"bver":5,"n":"b","v":1}]"#, "a=1 b=1"),
+        (r#"[{"n":"a","v":1},{"bver":10,"n":"b","v":1}]"#, "a=1 b=1"),
         ("[]", ""),
         ("[{}]", ""),
         // The base name alone may be the name; a later one replaces it.
@@ -81,9 +109,19 @@ fn bad_senml_json_is_refused_with_these_words() {
         ),
         (
             r#"[{"bver":11},{"n":"a","v":1}]"#,
-            "SenML record 1: \"bver\" is 11; versions up to 10 are understood",
+            "SenML record 1: \"bver\" is 11; versions from 1 to 10 are understood",
         ),
-        (r#"[{"bver":1.5}]"#, "SenML record 1: \"bver\" is 1.5; versions up to 10 are understood"),
+        (r#"[{"bver":1.5}]"#, "SenML record 1: \"bver\" is 1.5; versions from 1 to 10 are understood"),
+        (r#"[{"bver":0}]"#, "SenML record 1: \"bver\" is 0; versions from 1 to 10 are understood"),
+        (
+            r#"[{"n":"a","v":1},{"bver":5,"n":"b","v":1}]"#,
+            "SenML record 2: \"bver\" is 5, and that of the records before is 10",
+        ),
+        (
+            r#"[{"n":"a","bver_":1,"v":1}]"#,
+            "SenML record 1: the field \"bver_\" must be understood, and is not",
+        ),
+        (r#"[{"n":"a","vd":"abcde"}]"#, "SenML record 1: \"vd\" is not base64url without padding"),
         (r#"[{"n":"a","vd":"a+b="}]"#, "SenML record 1: \"vd\" is not base64url without padding"),
         (r#"[{"n":"a","bv":1e308,"v":1.7e308}]"#, "SenML record 1: \"v\" is not a finite number"),
         (r#"[{"v":1}]"#, "key \"\": telemetry key is empty; use 1 to 128 of A-Z a-z 0-9 _ - . :"),
@@ -146,7 +184,7 @@ fn bad_senml_cbor_is_refused_with_these_words() {
             "not CBOR telemetry: unexpected type string at position 6: expected a number",
         ),
         ("81 a3 00 6161 02 01 62785f 01", "SenML record 1: the field \"x_\" must be understood, and is not"),
-        ("81 a3 00 6161 02 01 20 0b", "SenML record 1: \"bver\" is 11; versions up to 10 are understood"),
+        ("81 a3 00 6161 02 01 20 0b", "SenML record 1: \"bver\" is 11; versions from 1 to 10 are understood"),
         ("80 00", "not CBOR telemetry: decode error at position 1: bytes after the end of the message"),
         (
             "81 a3 00 6161 02 01 06 f97c00",
