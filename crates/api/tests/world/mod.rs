@@ -16,15 +16,13 @@ pub struct World {
 }
 
 impl World {
-    /// With provisioning, devices and the MQTT gateway, reachable through their links.
+    /// With provisioning and devices, reachable through their links.
     pub async fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let clock = ManualClock::at(Timestamp::from_millis(NOW_MS));
         let env = drover_testkit::environment(dir.path(), &clock).await;
         let provisioning = drover_provisioning::build(drover_provisioning::Config {}, &env).await.unwrap();
         let devices = drover_devices::build(drover_devices::Config {}, &env).await.unwrap();
-        let config = toml::from_str(drover_mqtt::DEFAULTS).unwrap();
-        drover_mqtt::build(config, &env).await.unwrap().start(&env);
         provisioning.start(&env);
         devices.start(&env);
         Self { env, clock, _dir: dir }

@@ -9,6 +9,7 @@ mod connect;
 mod credentials;
 mod flow;
 mod limits;
+mod model;
 mod properties;
 mod proxy;
 mod publish;
