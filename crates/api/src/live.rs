@@ -13,7 +13,7 @@ use futures_util::{Stream, StreamExt};
 use tokio::sync::OwnedSemaphorePermit;
 use utoipa::IntoParams;
 
-use crate::auth::Caller;
+use crate::auth::{self, ByKey, Caller};
 use crate::error::{PROBLEM_JSON, Problem, Sort};
 use crate::extract::{Pairs, Query, ReadQuery};
 use crate::{Api, Shared};
@@ -66,6 +66,7 @@ impl ReadQuery for LiveQuery {
 pub async fn watch(
     State(api): Shared,
     Caller(tenant): Caller,
+    ByKey(key): ByKey,
     Query(query): Query<LiveQuery>,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
     let permit = api.live_streams.clone().try_acquire_owned().map_err(|_| {
@@ -76,7 +77,11 @@ pub async fn watch(
     })?;
     let events = subscribe(&api, &tenant, &query);
     let stop = api.stop.clone();
-    let events = events.take_until(async move { stop.drain().await }).map(move |event| held(&permit, event));
+    let revoked = Box::pin(auth::revoked(api.clone(), key));
+    let events = events
+        .take_until(revoked)
+        .take_until(async move { stop.drain().await })
+        .map(move |event| held(&permit, event));
     Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
 }
 

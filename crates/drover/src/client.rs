@@ -68,6 +68,14 @@ impl Target {
             .map_err(|error| Failure::failed(format!("can't set up HTTP: {error}")))?;
         Ok(Client { http, base, token, tenant: self.tenant.clone() })
     }
+
+    /// The MQTT username of a device or an application of the tenant that is meant.
+    pub fn username(&self, name: &str) -> String {
+        match &self.tenant {
+            Some(tenant) if tenant != "default" => format!("{name}@{tenant}"),
+            _ => name.to_owned(),
+        }
+    }
 }
 
 /// An address from `addresses.json` of a data directory.

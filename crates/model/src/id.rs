@@ -1,4 +1,4 @@
-//! Names of tenants, devices, credentials and telemetry keys: checked once, at the edge, then cheap to clone.
+//! Names of tenants, devices, credentials, API keys and telemetry keys: checked once, at the edge, then cheap to clone.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -127,6 +127,10 @@ id!(
 id!(
     /// Name of a credential within its device.
     CredentialId, "credential id", false
+);
+id!(
+    /// Name of an API key within its tenant.
+    ApiKeyId, "API key id", false
 );
 id!(
     /// Name of a measured quantity; nested JSON objects become keys joined by `.`.

@@ -93,7 +93,7 @@ impl Server {
         let stop = Stop::default();
         let (env_sender, env) = oneshot::channel();
         let (addresses_sender, addresses) = oneshot::channel();
-        let credentials = secrets.service();
+        let (credentials, api_keys) = (secrets.service(), secrets.api_keys());
         let settings = config.clone();
         let build = move |env: Env| async move {
             let mut parts = vec![drover_mqtt::build(settings, &env).await?];
@@ -101,7 +101,7 @@ impl Server {
                 parts.push(drover_provisioning::build(drover_provisioning::Config {}, &env).await?);
                 parts.push(drover_devices::build(drover_devices::Config {}, &env).await?);
             } else {
-                parts.push(Part::new("provisioning").grpc(credentials));
+                parts.push(Part::new("provisioning").grpc(credentials).grpc(api_keys));
             }
             let _ = env_sender.send(env);
             Ok(parts)
