@@ -58,8 +58,17 @@ impl From<pb::ApiKey> for ApiKey {
 /// An API key with its secret, which is never shown again.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct IssuedApiKey {
-    #[serde(flatten)]
-    pub key: ApiKey,
+    #[schema(example = "dashboard")]
+    pub id: String,
+    /// What it is for, for people.
+    #[schema(example = "The screen in the hall")]
+    pub description: String,
+    /// What it allows.
+    #[schema(example = json!(["mqtt:subscribe:dev/+/state", "api:read"]))]
+    pub scopes: Vec<String>,
+    /// When it was made, RFC 3339.
+    #[schema(example = "2026-11-24T19:00:00.000Z", format = DateTime)]
+    pub created: String,
     /// What the application logs in with. Keep it: the server has only its hash.
     #[schema(example = "drv_3q2-7wAB…")]
     pub secret: String,
@@ -96,9 +105,9 @@ pub async fn create(
         Problem::of_field(field, &status)
     })?;
     let pb::CreateApiKeyResponse { api_key, secret } = answer.into_inner();
-    let key = ApiKey::from(api_key.unwrap_or_default());
-    let location = [(LOCATION, format!("/v1/api-keys/{}", key.id))];
-    Ok((StatusCode::CREATED, location, Json(IssuedApiKey { key, secret })))
+    let ApiKey { id, description, scopes, created } = api_key.unwrap_or_default().into();
+    let location = [(LOCATION, format!("/v1/api-keys/{id}"))];
+    Ok((StatusCode::CREATED, location, Json(IssuedApiKey { id, description, scopes, created, secret })))
 }
 
 /// List the API keys

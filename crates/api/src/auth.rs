@@ -41,8 +41,9 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
 /// The API key with which a request came; absent for the administrator.
 #[derive(Debug, Clone)]
 pub struct Key {
+    pub id: ApiKeyId,
+    pub scopes: Vec<Scope>,
     tenant: Tenant,
-    id: ApiKeyId,
     secret: TokenHash,
 }
 
@@ -68,10 +69,10 @@ pub async fn authenticate(
     let tenant = if api.administrator.matches(token) {
         find_tenant(&api, request.headers()).await?
     } else {
-        let (key, scopes) = find_key(&api, token).await?.ok_or_else(|| {
+        let key = find_key(&api, token).await?.ok_or_else(|| {
             Problem::new(Sort::Unauthenticated, format!("the token is not known; {REMEDY}"))
         })?;
-        check_scopes(&key, &scopes, request.method())?;
+        check_scopes(&key, request.method())?;
         check_own_tenant(&key, request.headers())?;
         let tenant = key.tenant.clone();
         request.extensions_mut().insert(key);
@@ -104,7 +105,7 @@ fn bearer(headers: &HeaderMap) -> Result<&[u8], Problem> {
 }
 
 /// The key that has this secret. It is asked for with each request, so that a deleted one is refused at once.
-async fn find_key(api: &Api, token: &[u8]) -> Result<Option<(Key, Vec<String>)>, Problem> {
+async fn find_key(api: &Api, token: &[u8]) -> Result<Option<Key>, Problem> {
     let secret = TokenHash::of(token);
     let request = FindApiKeyRequest { token_sha256: secret.as_bytes().to_vec() };
     let found = match api.api_keys.clone().find_api_key(request).await {
@@ -119,12 +120,14 @@ async fn find_key(api: &Api, token: &[u8]) -> Result<Option<(Key, Vec<String>)>,
     };
     #[expect(clippy::disallowed_methods, reason = "the secret of a key of this tenant was presented")]
     let tenant = Tenant::authenticated(tenant);
-    Ok(Some((Key { tenant, id, secret }, key.scopes)))
+    // A scope that this version does not know allows nothing.
+    let scopes = key.scopes.iter().filter_map(|scope| Scope::parse(scope).ok()).collect();
+    Ok(Some(Key { id, scopes, tenant, secret }))
 }
 
-fn check_scopes(key: &Key, scopes: &[String], method: &Method) -> Result<(), Problem> {
+fn check_scopes(key: &Key, method: &Method) -> Result<(), Problem> {
     let needed = if method.is_safe() { Scope::Read } else { Scope::Write };
-    if scopes.iter().any(|scope| Scope::parse(scope).as_ref() == Ok(&needed)) {
+    if key.scopes.contains(&needed) {
         return Ok(());
     }
     Err(Problem::new(Sort::Denied, format!("API key {} has no scope {needed}", key.id)))

@@ -1,13 +1,11 @@
 //! Settings of the section `api`.
 
-use anyhow::ensure;
+use drover_runtime::Section;
+use drover_runtime::config::Range;
 use serde::{Deserialize, Serialize};
 
 /// Defaults, as written in `default.toml`.
 pub const DEFAULTS: &str = include_str!("../default.toml");
-
-/// Largest value of a bound.
-const MAX_BOUND: usize = 1_000_000;
 
 /// Bounds of the REST server; `default.toml` explains each.
 #[derive(Debug, Clone, Deserialize, Serialize)]
@@ -19,17 +17,11 @@ pub struct Config {
     pub max_live_streams: usize,
 }
 
-impl Config {
-    /// Refuses bounds that can't work.
-    pub(crate) fn validate(&self) -> anyhow::Result<()> {
-        let bounds = [
-            ("max_connections", self.max_connections),
-            ("max_requests", self.max_requests),
-            ("max_live_streams", self.max_live_streams),
-        ];
-        for (name, value) in bounds {
-            ensure!((1..=MAX_BOUND).contains(&value), "api.{name} is {value}; use 1 to {MAX_BOUND}");
-        }
-        Ok(())
-    }
+impl Section for Config {
+    const RANGES: &'static [Range] = &[
+        ("max_connections", 1, 1_000_000),
+        ("max_connections_per_source", 0, 1_000_000),
+        ("max_requests", 1, 1_000_000),
+        ("max_live_streams", 1, 1_000_000),
+    ];
 }

@@ -24,14 +24,17 @@ mod openapi;
 mod page;
 mod router;
 mod server;
+mod sessions;
 mod telemetry;
 mod tenants;
+mod topics;
 
 use std::sync::Arc;
 
 use drover_backbone::Live;
 use drover_model::Clock;
 use drover_proto::devices::v1::devices_client::DevicesClient;
+use drover_proto::mqtt::v1::sessions_client::SessionsClient;
 use drover_proto::provisioning::v1::api_keys_client::ApiKeysClient;
 use drover_proto::provisioning::v1::credentials_client::CredentialsClient;
 use drover_proto::provisioning::v1::tenants_client::TenantsClient;
@@ -53,6 +56,7 @@ pub(crate) struct Api {
     api_keys: ApiKeysClient<Link>,
     devices: DevicesClient<Link>,
     telemetry: TelemetryClient<Link>,
+    sessions: SessionsClient<Link>,
     live: Live,
     clock: Clock,
     health: Health,
@@ -69,10 +73,9 @@ pub(crate) type Shared = axum::extract::State<Arc<Api>>;
 /// Wires the service. Starts nothing, binds nothing: the runtime does both.
 ///
 /// # Errors
-/// When a setting is out of its range.
+/// Never so far.
 #[expect(clippy::unused_async, reason = "every service is built in the same way")]
 pub async fn build(config: Config, env: &Env) -> anyhow::Result<Part> {
-    config.validate()?;
     let router = router(&config, env);
     let server = server::Server::new(&config, env);
     Ok(Part::new("api").listen("api", move |listener| server.serve(listener, router)))
@@ -87,6 +90,7 @@ pub fn router(config: &Config, env: &Env) -> axum::Router {
         api_keys: ApiKeysClient::new(peers.link("provisioning")),
         devices: DevicesClient::new(peers.link("devices")),
         telemetry: TelemetryClient::new(peers.link("stream")).max_decoding_message_size(MAX_ANSWER_BYTES),
+        sessions: SessionsClient::new(peers.link("mqtt")),
         live: env.live.clone(),
         clock: env.clock.clone(),
         health: env.health.clone(),

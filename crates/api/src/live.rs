@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use axum::extract::State;
 use axum::response::sse::{Event, KeepAlive, Sse};
-use drover_backbone::{Subscription, token};
+use drover_backbone::{LiveMessage, Subscription, token};
 use drover_model::{DeviceId, Tenant};
 use futures_util::stream::{BoxStream, SelectAll};
 use futures_util::{Stream, StreamExt};
 use tokio::sync::OwnedSemaphorePermit;
 use utoipa::IntoParams;
 
-use crate::auth::{self, ByKey, Caller};
+use crate::auth::{self, ByKey, Caller, Key};
 use crate::error::{PROBLEM_JSON, Problem, Sort};
 use crate::extract::{Pairs, Query, ReadQuery};
 use crate::{Api, Shared};
@@ -69,13 +69,23 @@ pub async fn watch(
     ByKey(key): ByKey,
     Query(query): Query<LiveQuery>,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
+    let events = subscribe(&api, &tenant, &query);
+    stream(&api, key, events)
+}
+
+/// Events as an answer that lasts until either side ends it or the key is deleted that it was asked for with, if there is room for one
+/// more.
+pub fn stream<S: Stream<Item = Event> + Send + 'static>(
+    api: &Arc<Api>,
+    key: Option<Key>,
+    events: S,
+) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>> + use<S>>, Problem> {
     let permit = api.live_streams.clone().try_acquire_owned().map_err(|_| {
         Problem::new(
             Sort::Unavailable,
             "too many live streams are open; close one, or raise api.max_live_streams",
         )
     })?;
-    let events = subscribe(&api, &tenant, &query);
     let stop = api.stop.clone();
     let revoked = Box::pin(auth::revoked(api.clone(), key));
     let events = events
@@ -108,8 +118,29 @@ fn subscribe(api: &Arc<Api>, tenant: &Tenant, query: &LiveQuery) -> SelectAll<Bo
     all
 }
 
-/// One subscription as events. Its queue is bounded; how many messages it lost is told before the next one.
 fn events(name: &'static str, subscription: Subscription) -> BoxStream<'static, Event> {
+    let event = move |item| match item {
+        Item::Lagged(lost) => lagged(lost),
+        Item::Message(message) => {
+            Event::default().event(name).data(String::from_utf8_lossy(&message.payload))
+        }
+    };
+    items(subscription).map(event).boxed()
+}
+
+/// What a subscription has for its reader.
+pub enum Item {
+    Message(LiveMessage),
+    /// So many messages were lost before the next one.
+    Lagged(u64),
+}
+
+pub fn lagged(lost: u64) -> Event {
+    Event::default().event("lagged").data(format!("{{\"lost\":{lost}}}"))
+}
+
+/// One subscription. Its queue is bounded; how many messages it lost is told before the next one.
+pub fn items(subscription: Subscription) -> impl Stream<Item = Item> + Send {
     let start = (subscription, 0_u64, None);
     futures_util::stream::unfold(start, move |(mut subscription, told, waiting)| async move {
         let message = match waiting {
@@ -118,11 +149,8 @@ fn events(name: &'static str, subscription: Subscription) -> BoxStream<'static, 
         };
         let lost = subscription.lagged();
         if lost > told {
-            let event = Event::default().event("lagged").data(format!("{{\"lost\":{}}}", lost - told));
-            return Some((event, (subscription, lost, Some(message))));
+            return Some((Item::Lagged(lost - told), (subscription, lost, Some(message))));
         }
-        let text = String::from_utf8_lossy(&message.payload);
-        Some((Event::default().event(name).data(text), (subscription, told, None)))
+        Some((Item::Message(message), (subscription, told, None)))
     })
-    .boxed()
 }

@@ -25,6 +25,7 @@ use crate::error::{PROBLEM_JSON, Problem};
         (name = "Credentials", description = "How devices prove who they are."),
         (name = "API keys", description = "How applications prove who they are, and what they may do."),
         (name = "Telemetry", description = "What devices measured and reported."),
+        (name = "Sessions", description = "MQTT clients, connected or not, and the topics between them."),
         (name = "Balance", description = "What became of every message."),
         (name = "Tenants", description = "Groups of devices that see nothing of each other."),
         (name = "Operation", description = "The server itself."),

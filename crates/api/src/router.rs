@@ -14,7 +14,7 @@ use crate::error::{Problem, Sort};
 use crate::extract::{Known, MAX_BODY_BYTES, refuse_unknown};
 use crate::metrics::Requests;
 use crate::{Api, admission, api_keys, auth, credentials, dead_letters, devices, docs, events};
-use crate::{health, latest, ledger, live, metrics, openapi, telemetry, tenants};
+use crate::{health, latest, ledger, live, metrics, openapi, sessions, telemetry, tenants, topics};
 
 /// All of it. From the outside in: counting, panics, then for what needs a token room, deadline and
 /// authentication, last the names of the parameters.
@@ -49,6 +49,9 @@ fn routes(api: &Arc<Api>) -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(latest::of_all))
         .routes(routes!(events::list))
         .routes(routes!(live::watch))
+        .routes(routes!(sessions::list))
+        .routes(routes!(sessions::get, sessions::end))
+        .routes(routes!(topics::watch))
         .routes(routes!(dead_letters::list))
         .routes(routes!(ledger::get));
     let protected = known_parameters_only(protected)

@@ -115,3 +115,14 @@ async fn the_live_stream_of_a_deleted_key_ends() {
     assert!(second.into_body().collect().await.unwrap().to_bytes().is_empty());
     assert_eq!(open().await.status(), StatusCode::UNAUTHORIZED);
 }
+
+#[tokio::test]
+async fn a_key_watches_the_topics_that_it_may_subscribe_to() {
+    let rest = Rest::start().await;
+    let secret = make(&rest, "default", "board", &["api:read", "mqtt:subscribe:plant/#"]).await;
+    for (filter, status) in [("plant/7/state", StatusCode::OK), ("other", StatusCode::FORBIDDEN)] {
+        let request = with_key(&secret, &format!("GET /v1/topics/live?filter={filter}"), "");
+        assert_eq!(rest.send(request.body(Body::empty()).unwrap()).await.status(), status, "{filter}");
+    }
+    assert_eq!(call(&rest, &secret, "GET /v1/topics/live", "").await.status, StatusCode::FORBIDDEN);
+}

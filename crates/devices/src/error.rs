@@ -5,7 +5,6 @@ use drover_model::{DeviceId, InvalidId, Kind, Party};
 use tonic::Status;
 
 use crate::labels::{InvalidLabel, MAX_LABELS};
-use crate::registry::MAX_PROFILE_BYTES;
 use drover_rpc::PageError;
 
 /// Why a request failed.
@@ -17,8 +16,6 @@ pub enum Error {
     InvalidLabel(#[from] InvalidLabel),
     #[error(transparent)]
     Page(#[from] PageError),
-    #[error("profile has {0} bytes; use 1 to {MAX_PROFILE_BYTES}")]
-    InvalidProfile(usize),
     #[error("id begins with {}, which is how applications log in; use another", Party::APPLICATION_PREFIX)]
     ApplicationName,
     #[error("device {0} exists already")]
@@ -41,11 +38,9 @@ impl Error {
     /// What sort of failure this is.
     pub fn kind(&self) -> Kind {
         match self {
-            Self::InvalidId(_)
-            | Self::InvalidLabel(_)
-            | Self::Page(_)
-            | Self::InvalidProfile(_)
-            | Self::ApplicationName => Kind::Invalid,
+            Self::InvalidId(_) | Self::InvalidLabel(_) | Self::Page(_) | Self::ApplicationName => {
+                Kind::Invalid
+            }
             Self::Exists(_) => Kind::Exists,
             Self::NotFound(_) => Kind::NotFound,
             Self::Changed { .. } => Kind::Conflict,

@@ -1,6 +1,6 @@
 //! The rules of the registry.
 
-use drover_model::{Clock, Device, DeviceId, Labels, Party, Tenant};
+use drover_model::{Clock, Device, DeviceId, Labels, Party, ProfileId, Tenant};
 use drover_proto::provisioning::v1::DeleteCredentialsOfRequest;
 use drover_proto::provisioning::v1::credentials_client::CredentialsClient;
 use drover_rpc::Link;
@@ -12,8 +12,6 @@ use drover_rpc::Page;
 
 /// The profile of a device for which none was named.
 const DEFAULT_PROFILE: &str = "default";
-/// Longest name of a profile.
-pub const MAX_PROFILE_BYTES: usize = 128;
 
 /// What is to change in a device.
 #[derive(Debug, Clone, Default)]
@@ -47,7 +45,7 @@ impl Registry {
             return Err(Error::ApplicationName);
         }
         let profile = if profile.is_empty() { DEFAULT_PROFILE } else { profile };
-        check_profile(profile)?;
+        ProfileId::check(profile)?;
         labels::check(labels.iter())?;
         let device =
             Device { id, profile: profile.to_owned(), labels, created: self.clock.now(), version: 1 };
@@ -73,7 +71,7 @@ impl Registry {
 
     pub async fn update(&self, tenant: &Tenant, id: DeviceId, change: &Change) -> Result<Device, Error> {
         if let Some(profile) = &change.profile {
-            check_profile(profile)?;
+            ProfileId::check(profile)?;
         }
         labels::check(change.set_labels.iter())?;
         labels::check_number(change.remove_labels.len())?;
@@ -100,11 +98,4 @@ impl Registry {
         self.credentials.clone().delete_credentials_of(request).await.map_err(Error::Provisioning)?;
         Ok(())
     }
-}
-
-fn check_profile(profile: &str) -> Result<(), Error> {
-    if profile.is_empty() || profile.len() > MAX_PROFILE_BYTES {
-        return Err(Error::InvalidProfile(profile.len()));
-    }
-    Ok(())
 }

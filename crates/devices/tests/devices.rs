@@ -81,7 +81,7 @@ async fn a_list_comes_in_pages_and_by_all_of_its_labels() {
 }
 
 #[tokio::test]
-async fn a_change_counts_and_a_wrong_version_is_refused() {
+async fn a_change_counts_and_a_wrong_version_or_profile_is_refused() {
     let world = World::start().await;
     create(&world, "default", "a", &[("site", "north"), ("floor", "2")]).await.unwrap();
     let change = UpdateDeviceRequest {
@@ -99,6 +99,9 @@ async fn a_change_counts_and_a_wrong_version_is_refused() {
     assert_eq!(device.labels, labels(&[("site", "south")]));
     let error = update(change.clone()).await.unwrap_err();
     assert!(error.code() == Code::Aborted && error.message().contains("version 2, not 1"), "{error}");
+    let bad = UpdateDeviceRequest { profile: Some("a b".into()), version: None, ..change.clone() };
+    let error = update(bad).await.unwrap_err();
+    assert!(error.code() == Code::InvalidArgument && error.message().contains("profile has"), "{error}");
     let error = update(UpdateDeviceRequest { id: "b".into(), ..change }).await.unwrap_err();
     assert_eq!(error.code(), Code::NotFound);
 }

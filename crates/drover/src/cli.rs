@@ -6,8 +6,8 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::client::Target;
 use crate::commands::{
-    api_key, completions, configuration, credential, deadletters, demo, device, health, ledger, tail,
-    telemetry, tenant,
+    api_key, completions, configuration, credential, deadletters, demo, device, health, ledger, session,
+    tail, telemetry, tenant, topic,
 };
 use crate::failure::{Failure, Outcome};
 use crate::output::{Format, Output, note};
@@ -61,6 +61,12 @@ enum Command {
     /// Tenants: separate customers of one installation
     #[command(subcommand)]
     Tenant(tenant::TenantCommand),
+    /// Sessions: MQTT clients as the server knows them, connected or not
+    #[command(subcommand)]
+    Session(session::SessionCommand),
+    /// Topics: what MQTT clients publish for one another
+    #[command(subcommand)]
+    Topic(topic::TopicCommand),
     /// What a device measured
     Telemetry(telemetry::TelemetryArgs),
     /// Messages as they arrive
@@ -83,7 +89,7 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let outcome = match cli.command {
         Command::Up(args) => return up::up(args),
-        Command::Config(command) => configuration::run(command, &cli.target),
+        Command::Config(command) => configuration::run(command, &cli.target, Output::new(cli.output)),
         Command::Completions(args) => completions::run(&args, &mut Cli::command()),
         command => in_runtime(remote(command, &cli.target, Output::new(cli.output))),
     };
@@ -108,6 +114,8 @@ async fn remote(command: Command, target: &Target, output: Output) -> Outcome {
         Command::Credential(command) => credential::run(command, target, output).await,
         Command::ApiKey(command) => api_key::run(command, target, output).await,
         Command::Tenant(command) => tenant::run(command, target, output).await,
+        Command::Session(command) => session::run(command, target, output).await,
+        Command::Topic(command) => topic::run(command, target, output).await,
         Command::Telemetry(args) => telemetry::run(args, target, output).await,
         Command::Tail(args) => tail::run(args, target, output).await,
         Command::Ledger => ledger::run(target, output).await,
@@ -146,6 +154,8 @@ mod tests {
         assert!(!parses("drover device create pump --label site"));
         assert!(!parses("drover api-key create board --scope everything"));
         assert!(parses("drover api-key create board --scope mqtt:publish:a/# --scope api:read"));
+        assert!(!parses("drover device create pump --profile a/b"));
+        assert!(parses("drover device create pump --profile pumps"));
         assert!(!parses("drover device update pump"));
         assert!(parses("drover device update pump --remove-label site"));
     }

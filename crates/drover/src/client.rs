@@ -1,6 +1,7 @@
 //! The REST client of the command line: finds the server, carries the token, turns `problem+json` into a message with the next step.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -54,19 +55,50 @@ impl Target {
     pub fn client(&self) -> Outcome<Client> {
         let base = match &self.url {
             Some(url) => url.trim_end_matches('/').to_owned(),
-            None => self
-                .address("api")
-                .map_or_else(|| DEFAULT_URL.to_owned(), |address| format!("http://{address}")),
+            None => self.local_api()?,
         };
-        let file =
-            (self.url.is_none() || self.data_dir.is_some()).then(|| self.directory().join("admin.token"));
-        let token = self.token.clone().or_else(|| file.and_then(|path| token_in(&path)));
+        let is_local = self.url.is_none() || self.data_dir.is_some();
+        let token = match &self.token {
+            Some(token) => Some(token.clone()),
+            None if is_local => token_in(&self.directory())?,
+            None => None,
+        };
         let http = reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
             .user_agent(concat!("drover/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|error| Failure::failed(format!("can't set up HTTP: {error}")))?;
-        Ok(Client { http, base, token, tenant: self.tenant.clone() })
+        let looked_for = is_local.then(|| self.directory().join("admin.token"));
+        Ok(Client { http, base, token, looked_for, tenant: self.tenant.clone() })
+    }
+}
+
+impl Target {
+    /// The API of the server in the data directory. A directory that was named must have one; without one in the usual
+    /// directory, a server may still be at the usual address.
+    fn local_api(&self) -> Outcome<String> {
+        let directory = self.directory();
+        if let Some(address) = self.address("api") {
+            return Ok(format!("http://{address}"));
+        }
+        if self.data_dir.is_none() {
+            return Ok(DEFAULT_URL.to_owned());
+        }
+        let shown = directory.display();
+        let missing = match fs::metadata(directory.join("VERSION")).map_err(|error| error.kind()) {
+            Ok(_) if directory.join("addresses.json").exists() => {
+                format!("the server in {shown} serves no api: start it with --listen-api")
+            }
+            Ok(_) => format!("no server runs in {shown}: start it with `drover up --data-dir {shown}`"),
+            Err(ErrorKind::NotFound) if directory.is_dir() => {
+                format!("{shown} holds no data of Drover: name the directory of a server with --data-dir")
+            }
+            Err(ErrorKind::NotFound) => {
+                format!("there is no directory {shown}: name the directory of a server with --data-dir")
+            }
+            Err(kind) => format!("can't look into {shown} ({kind}): ask as the user who runs drover"),
+        };
+        Err(Failure::new(Code::Unreachable, format!("{missing}, or name a server with --url")))
     }
 
     /// The MQTT username of a device or an application of the tenant that is meant.
@@ -85,8 +117,19 @@ pub fn address_in(directory: &Path, name: &str) -> Option<String> {
     addresses.get(name)?.as_str().map(str::to_owned)
 }
 
-fn token_in(path: &Path) -> Option<String> {
-    fs::read_to_string(path).ok().map(|text| text.trim().to_owned()).filter(|token| !token.is_empty())
+/// The administrator's token of a data directory; none where there is none.
+fn token_in(directory: &Path) -> Outcome<Option<String>> {
+    let path = directory.join("admin.token");
+    match fs::read_to_string(&path) {
+        Ok(text) => Ok(Some(text.trim().to_owned()).filter(|token| !token.is_empty())),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
+        Err(error) => {
+            let path = path.display();
+            let message =
+                format!("can't read {path} ({error}): ask as the user who runs drover, or give --token");
+            Err(Failure::new(Code::Denied, message))
+        }
+    }
 }
 
 /// A connection to the API, for one command.
@@ -94,6 +137,8 @@ pub struct Client {
     http: reqwest::Client,
     base: String,
     token: Option<String>,
+    /// The file in which there was no token, when none was given.
+    looked_for: Option<PathBuf>,
     tenant: Option<String>,
 }
 
@@ -172,7 +217,16 @@ impl Client {
             return Ok(response);
         }
         let problem = response.json().await.unwrap_or(Value::Null);
-        Err(refusal(status, &problem, self.token.is_some()))
+        Err(refusal(status, &problem, &self.tried()))
+    }
+
+    /// What became of the token, for a server that wants another.
+    fn tried(&self) -> String {
+        match (&self.token, &self.looked_for) {
+            (Some(_), _) => "the server does not know this token".to_owned(),
+            (None, Some(path)) => format!("a token is needed, and there is none in {}", path.display()),
+            (None, None) => "a token is needed".to_owned(),
+        }
     }
 
     async fn json(&self, response: Response) -> Outcome<Value> {
@@ -209,7 +263,7 @@ fn innermost(error: &dyn std::error::Error) -> String {
 }
 
 /// The message of an RFC 9457 problem, with what to do next.
-fn refusal(status: StatusCode, problem: &Value, with_token: bool) -> Failure {
+fn refusal(status: StatusCode, problem: &Value, tried: &str) -> Failure {
     let text = |key: &str| problem.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
     let mut message =
         text("detail").or_else(|| text("title")).map_or_else(|| format!("answer {status}"), str::to_owned);
@@ -219,8 +273,7 @@ fn refusal(status: StatusCode, problem: &Value, with_token: bool) -> Failure {
         _ => Code::Failed,
     };
     if status == StatusCode::UNAUTHORIZED {
-        let what = if with_token { "the server does not know this token" } else { "a token is needed" };
-        message = format!("{what}: give one with --token or DROVER_TOKEN, or name the server's --data-dir");
+        message = format!("{tried}: give one with --token or DROVER_TOKEN, or name the server's --data-dir");
     }
     Failure::new(code, message)
 }
@@ -234,24 +287,24 @@ mod tests {
     #[test]
     fn a_problem_is_told_by_its_detail() {
         let problem = json!({"title": "Invalid", "detail": "id: has a character that is not allowed"});
-        let failure = refusal(StatusCode::BAD_REQUEST, &problem, true);
+        let failure = refusal(StatusCode::BAD_REQUEST, &problem, "");
         assert_eq!(
             (failure.code, failure.message.as_str()),
             (Code::Failed, "id: has a character that is not allowed")
         );
-        assert_eq!(refusal(StatusCode::CONFLICT, &json!({"title": "Exists"}), true).message, "Exists");
+        assert_eq!(refusal(StatusCode::CONFLICT, &json!({"title": "Exists"}), "").message, "Exists");
     }
 
     #[test]
     fn the_exit_code_tells_missing_from_denied() {
-        assert_eq!(refusal(StatusCode::NOT_FOUND, &Value::Null, true).code, Code::NotFound);
-        assert_eq!(refusal(StatusCode::FORBIDDEN, &Value::Null, true).code, Code::Denied);
-        assert_eq!(refusal(StatusCode::CONFLICT, &Value::Null, true).code, Code::Failed);
+        assert_eq!(refusal(StatusCode::NOT_FOUND, &Value::Null, "").code, Code::NotFound);
+        assert_eq!(refusal(StatusCode::FORBIDDEN, &Value::Null, "").code, Code::Denied);
+        assert_eq!(refusal(StatusCode::CONFLICT, &Value::Null, "").code, Code::Failed);
     }
 
     #[test]
     fn without_a_token_the_refusal_says_how_to_give_one() {
-        let failure = refusal(StatusCode::UNAUTHORIZED, &Value::Null, false);
+        let failure = refusal(StatusCode::UNAUTHORIZED, &Value::Null, "a token is needed");
         assert_eq!(failure.code, Code::Denied);
         assert!(failure.message.contains("--token"), "{failure}");
     }

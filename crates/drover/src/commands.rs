@@ -9,9 +9,11 @@ pub mod demo;
 pub mod device;
 pub mod health;
 pub mod ledger;
+pub mod session;
 pub mod tail;
 pub mod telemetry;
 pub mod tenant;
+pub mod topic;
 
 /// Items that a list command shows when no `--limit` is given.
 const LIST_LIMIT: usize = 1_000;

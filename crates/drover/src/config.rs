@@ -1,25 +1,18 @@
-//! The settings of `drover up`: its sections, the layers over them, and what each part is told.
+//! The settings of `drover up`: its sections, and what each part is told. What is read here is checked: `up` and
+//! `config check` refuse the same in the same words.
 
-use std::path::{Path, PathBuf};
+use std::net::{IpAddr, ToSocketAddrs};
 
-use anyhow::Context;
-use drover_runtime::{ConfigError, Layers, Settings, Sources};
-use toml::Value;
-
-/// Name of the file of settings, looked for in the data directory and then in the working directory.
-const FILE: &str = "drover.toml";
+use drover_runtime::{ConfigError, Layers, Settings};
 
 /// Sections of the parts.
-const SECTIONS: [(&str, &str); 5] = [
+pub const SECTIONS: [(&str, &str); 5] = [
     ("provisioning", drover_provisioning::DEFAULTS),
     ("devices", drover_devices::DEFAULTS),
     ("stream", drover_stream::DEFAULTS),
     ("mqtt", drover_mqtt::DEFAULTS),
     ("api", drover_api::DEFAULTS),
 ];
-
-/// A flag as a layer: key, value, what the flag is called.
-pub type Flag = (String, Value, String);
 
 /// What each part and the runtime are told.
 pub struct Configs {
@@ -32,46 +25,52 @@ pub struct Configs {
 }
 
 impl Configs {
-    /// Reads every section.
+    /// Reads and checks every section, and what they say together.
     pub fn read(layers: &Layers) -> Result<Self, ConfigError> {
-        Ok(Self {
-            runtime: Settings::read(layers)?,
-            provisioning: layers.section("provisioning")?,
-            devices: layers.section("devices")?,
-            stream: layers.section("stream")?,
-            mqtt: layers.section("mqtt")?,
-            api: layers.section("api")?,
-        })
+        let mut problems = Vec::new();
+        let runtime = Settings::read(layers).map_err(|error| problems.extend(error.problems)).ok();
+        let provisioning = layers.section_or("provisioning", &mut problems);
+        let devices = layers.section_or("devices", &mut problems);
+        let stream = layers.section_or("stream", &mut problems);
+        let mqtt = layers.section_or("mqtt", &mut problems);
+        let api = layers.section_or("api", &mut problems);
+        if let (Some(runtime), Some(provisioning), Some(devices), Some(stream), Some(mqtt), Some(api)) =
+            (runtime, provisioning, devices, stream, mqtt, api)
+        {
+            let configs = Self { runtime, provisioning, devices, stream, mqtt, api };
+            problems = configs.exposed();
+            if problems.is_empty() {
+                return Ok(configs);
+            }
+        }
+        Err(ConfigError { problems })
+    }
+
+    /// Plain listeners for other machines, while clients without credentials are let in from this one.
+    fn exposed(&self) -> Vec<String> {
+        if !self.mqtt.anonymous.allow {
+            return Vec::new();
+        }
+        let listen = &self.runtime.listen;
+        let plain = [("mqtt", &listen.mqtt), ("ws", &listen.ws)];
+        let exposed = plain.into_iter().filter(|(_, address)| !address.is_empty() && !is_loopback(address));
+        let problem = |(name, address): (&str, &String)| {
+            let port = address.rsplit_once(':').map_or("0", |(_, port)| port);
+            format!(
+                "anonymous clients are allowed on loopback only, but {name} listens on {address}; \
+                 drop --allow-anonymous, or set --listen-{name} 127.0.0.1:{port}"
+            )
+        };
+        exposed.map(problem).collect()
     }
 }
 
-/// The layers as `drover up` sees them with this file, data directory and these flags.
-pub fn layers(file: Option<PathBuf>, data_dir: &Path, flags: Vec<Flag>) -> Result<Layers, ConfigError> {
-    let search = vec![data_dir.join(FILE), PathBuf::from(FILE)];
-    let variables = drover_runtime::config::environment();
-    Layers::load(Sources { sections: &SECTIONS, file, search, variables, flags })
-}
-
-/// Whether the settings are right: everything that can be known without starting.
-pub fn check(file: Option<PathBuf>, data_dir: &Path) -> anyhow::Result<()> {
-    let layers = layers(file, data_dir, Vec::new()).context("the configuration is wrong")?;
-    Configs::read(&layers).context("the configuration is wrong")?;
-    Ok(())
-}
-
-/// The settings in force as TOML, secrets masked, with the origin of each that is not the default.
-pub fn show(file: Option<PathBuf>, data_dir: &Path) -> anyhow::Result<String> {
-    Ok(layers(file, data_dir, Vec::new())?.show_masked())
+/// Whether all that an address may mean is on this machine. A name that nobody knows is not.
+fn is_loopback(address: &str) -> bool {
+    let resolved: Vec<IpAddr> =
+        address.to_socket_addrs().into_iter().flatten().map(|address| address.ip()).collect();
+    !resolved.is_empty() && resolved.iter().all(IpAddr::is_loopback)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_defaults_of_every_part_fit_its_configuration() {
-        let layers = Layers::load(Sources { sections: &SECTIONS, ..Sources::default() }).unwrap();
-        Configs::read(&layers).unwrap();
-        assert!(layers.value("mqtt.anonymous.deny").is_some());
-    }
-}
+mod tests;

@@ -1,6 +1,11 @@
-//! Times as a person types them: `-1h` and `now` beside RFC 3339 and milliseconds. The server takes only the latter two.
+//! Times as a person types them: `-1h`, `now` and plain dates beside RFC 3339 and milliseconds. The server takes only the latter two.
 
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp};
+
+/// Length of a date like 2026-01-31. A longer text that begins with one is a time of some zone.
+const DATE_LENGTH: usize = 10;
 
 /// The wall clock of the command line, which has no `Env`.
 #[expect(clippy::disallowed_methods, reason = "a client has no server's clock to ask")]
@@ -8,7 +13,7 @@ pub fn now() -> Timestamp {
     Timestamp::now()
 }
 
-/// What the API takes for `text`: relative times become RFC 3339, others go through unchanged once they are known to be times.
+/// What the API takes for `text`: relative times and dates (midnight UTC) become RFC 3339, others go through unchanged once they are known to be times.
 pub fn absolute(text: &str, now: Timestamp) -> Result<String, String> {
     if text == "now" {
         return Ok(now.to_string());
@@ -19,6 +24,12 @@ pub fn absolute(text: &str, now: Timestamp) -> Result<String, String> {
             span.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(|_| hint(text))?;
         return now.checked_add(distance).map(|time| time.to_string()).map_err(|_| hint(text));
     }
+    if text.len() == DATE_LENGTH
+        && let Ok(date) = text.parse::<Date>()
+    {
+        let midnight = date.to_zoned(TimeZone::UTC).map_err(|_| hint(text))?;
+        return Ok(midnight.timestamp().to_string());
+    }
     if text.parse::<i64>().is_ok() || text.parse::<Timestamp>().is_ok() {
         return Ok(text.to_owned());
     }
@@ -27,7 +38,8 @@ pub fn absolute(text: &str, now: Timestamp) -> Result<String, String> {
 
 fn hint(text: &str) -> String {
     format!(
-        "`{text}` is not a time: give `-1h`, `-30m`, `-2d`, `now`, RFC 3339 (`2026-01-31T12:00:00Z`) or milliseconds since 1970"
+        "`{text}` is not a time: give `-1h`, `-30m`, `-2d`, `now`, a date (`2026-01-31`, from midnight UTC), RFC 3339 (`2026-01-31T12:00:00Z`) or \
+         milliseconds since 1970"
     )
 }
 
@@ -61,8 +73,23 @@ mod tests {
     }
 
     #[test]
+    fn a_date_is_its_midnight_in_utc() {
+        assert_eq!(absolute("2026-01-01", noon()).unwrap(), "2026-01-01T00:00:00Z");
+        assert_eq!(absolute("2024-02-29", noon()).unwrap(), "2024-02-29T00:00:00Z");
+    }
+
+    #[test]
     fn anything_else_is_refused_with_examples() {
-        for text in ["yesterday", "-1 fortnight", "", "-", "2026-13-01T00:00:00Z", "-99999999999d"] {
+        for text in [
+            "yesterday",
+            "-1 fortnight",
+            "",
+            "-",
+            "2026-13-01T00:00:00Z",
+            "2026-02-30",
+            "2026-01-01T00:00",
+            "-99999999999d",
+        ] {
             assert!(absolute(text, noon()).unwrap_err().contains("-1h"), "{text}");
         }
     }

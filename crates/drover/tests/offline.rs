@@ -2,15 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::process::{Command, Output};
+mod program;
 
-fn drover(arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_drover"));
-    for variable in ["DROVER_URL", "DROVER_TOKEN", "DROVER_TENANT", "DROVER_DATA_DIR", "DROVER_OUTPUT"] {
-        command.env_remove(variable);
-    }
-    command.args(arguments).output().unwrap()
-}
+use program::{drover, said};
 
 #[test]
 fn without_a_server_the_next_step_is_told() {
@@ -44,12 +38,24 @@ fn there_are_completions_for_every_shell() {
 }
 
 #[test]
-fn the_default_settings_are_right_and_shown() {
-    let empty = std::env::temp_dir().join(format!("drover-offline-{}", std::process::id()));
-    let directory = empty.to_str().unwrap();
-    let output = drover(&["config", "check", "--data-dir", directory]);
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let output = drover(&["config", "show", "--data-dir", directory]);
-    assert!(String::from_utf8_lossy(&output.stdout).contains("[mqtt]"));
-    assert!(!empty.exists(), "asking for the settings makes no data directory");
+fn a_directory_that_is_none_of_drovers_is_named_with_the_next_step() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().to_str().unwrap();
+    let asked = |directory: &str| {
+        let output = drover(&["device", "list", "--data-dir", directory]);
+        assert_eq!(output.status.code(), Some(5));
+        said(&output)
+    };
+    let message = asked(&format!("{path}/typo"));
+    assert!(message.contains(&format!("there is no directory {path}/typo")), "{message}");
+    let message = asked(path);
+    assert!(message.contains(&format!("{path} holds no data of Drover")), "{message}");
+    std::fs::write(folder.path().join("VERSION"), "1\n").unwrap();
+    let message = asked(path);
+    assert!(
+        message.contains(&format!("no server runs in {path}: start it with `drover up --data-dir")),
+        "{message}"
+    );
+    std::fs::write(folder.path().join("addresses.json"), "{}").unwrap();
+    assert!(asked(path).contains("serves no api"));
 }

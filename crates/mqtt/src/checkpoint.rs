@@ -1,6 +1,7 @@
 //! Checkpoints: what changed of sessions and retained messages goes to the database, with the position in the log that it covers, in
 //! one transaction. Then the log may forget it. A checkpoint that fails is tried again as it is, before the next one is made.
 
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -11,13 +12,17 @@ use tokio::time::MissedTickBehavior;
 
 use crate::deliveries::PAGE;
 use crate::gateway::Gateway;
-use crate::journal::{Changed, message_to, subscription_to, will_to};
+use crate::journal::{message_to, subscription_to, will_to};
 use crate::session::{Session, State};
 use crate::space::Space;
 use crate::store::{Checkpoint, Queued};
 
-/// A checkpoint under way.
-struct Pending {
+/// Sessions of one transaction: others want to write, too.
+const SESSIONS_PER_PART: usize = 2_000;
+
+/// A part of a checkpoint, one transaction; the last one has the positions.
+#[derive(Default)]
+struct Part {
     checkpoint: Checkpoint,
     sessions: Vec<Arc<Session>>,
 }
@@ -27,7 +32,7 @@ pub(crate) async fn run(gateway: Arc<Gateway>) -> anyhow::Result<()> {
     let mut interval =
         tokio::time::interval(Duration::from_secs(gateway.config.checkpoint_interval_s.get().into()));
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut pending = None;
+    let mut pending = VecDeque::new();
     loop {
         // Cancel-safe: neither holds anything.
         let is_last = tokio::select! {
@@ -43,25 +48,36 @@ pub(crate) async fn run(gateway: Arc<Gateway>) -> anyhow::Result<()> {
     }
 }
 
-async fn attempt(gateway: &Gateway, pending: &mut Option<Pending>) {
-    if pending.is_none() {
+async fn attempt(gateway: &Gateway, pending: &mut VecDeque<Part>) {
+    if pending.is_empty() {
         *pending = gather(gateway);
     }
-    let Some(made) = pending else { return };
-    if let Err(error) = gateway.store.save(&made.checkpoint).await {
-        gateway.metrics.checkpoint_failures.inc();
-        gateway.checkpoint_failed(&error);
+    // What is written must not be ahead of the log: after a crash it would tell of messages that never were.
+    if pending.is_empty() || gateway.journal.flush().await.is_err() {
         return;
+    }
+    while let Some(part) = pending.front() {
+        if let Err(error) = gateway.store.save(&part.checkpoint).await {
+            gateway.metrics.checkpoint_failures.inc();
+            gateway.checkpoint_failed(&error);
+            return;
+        }
+        cover(gateway, &part.checkpoint);
+        part.sessions.iter().for_each(|session| unload(session));
+        pending.pop_front();
     }
     gateway.metrics.checkpoints.inc();
     gateway.checkpoint_succeeded();
-    cover(gateway, &made.checkpoint);
-    for session in made.sessions.drain(..) {
-        let mut state = session.state.lock();
-        let keep = if state.attachment.is_some() { PAGE.into() } else { 0 };
-        state.outbox.unload(keep);
+}
+
+/// Leaves to the database what it has now.
+fn unload(session: &Session) {
+    let mut state = session.state.lock();
+    let keep = if state.attachment.is_some() { PAGE.into() } else { 0 };
+    state.outbox.unload(keep);
+    if !state.is_loading {
+        state.outbox.deleted();
     }
-    *pending = None;
 }
 
 /// Tells the log what it need not keep.
@@ -74,29 +90,47 @@ fn cover(gateway: &Gateway, checkpoint: &Checkpoint) {
     }
 }
 
-/// What changed since the last checkpoint; `None` when nothing did.
-fn gather(gateway: &Gateway) -> Option<Pending> {
+/// What changed since the last checkpoint; empty when nothing did.
+fn gather(gateway: &Gateway) -> VecDeque<Part> {
     let journal = &gateway.journal;
     // First the positions, then the changes: whatever lies below a position has been done in memory, and is looked at below.
     let (positions, changed) = journal.at_rest(|| (positions(gateway), journal.take_changed()));
-    let checkpoint = Checkpoint { positions, numbers: journal.numbers(), ..Checkpoint::default() };
-    if changed.is_empty() && !has_moved(gateway, &checkpoint.positions) {
-        return None;
+    let retained = retained(gateway);
+    if changed.is_empty() && retained.is_empty() && !has_moved(gateway, &positions) {
+        return VecDeque::new();
     }
-    let mut pending = Pending { checkpoint, sessions: Vec::new() };
-    let Changed { sessions, ended, retained } = changed;
-    pending.checkpoint.ended = ended;
-    for (space, session) in sessions {
+    let mut parts = VecDeque::from([Part::default()]);
+    let mut messages = HashMap::new();
+    for (space, session) in changed.sessions {
+        if parts.back().is_none_or(|part| part.sessions.len() >= SESSIONS_PER_PART) {
+            parts.push_back(Part::default());
+        }
         // Before it is looked at: a change from now on is one for the next checkpoint.
         session.is_dirty.store(false, Ordering::Release);
-        capture(&space, &session, &mut pending.checkpoint);
-        pending.sessions.push(session);
+        if let Some(part) = parts.back_mut() {
+            capture(&space, &session, &mut messages, &mut part.checkpoint);
+            part.sessions.push(session);
+        }
     }
-    for (space, topic) in retained {
-        let message = space.retained.lock().messages.get(&topic).map(|message| message_to(message));
-        pending.checkpoint.retained.push((space.tenant.as_str().to_owned(), topic.into(), message));
+    if let Some(Part { checkpoint, .. }) = parts.back_mut() {
+        checkpoint.ended = changed.ended;
+        checkpoint.retained = retained;
+        checkpoint.positions = positions;
+        checkpoint.numbers = journal.numbers();
     }
-    Some(pending)
+    parts
+}
+
+/// Tenant, topic and message of the retained messages that changed.
+fn retained(gateway: &Gateway) -> Vec<(String, String, Option<v1::Message>)> {
+    let mut changed = Vec::new();
+    for space in gateway.spaces.all() {
+        let taken = space.retained.lock().take_changed();
+        changed.extend(taken.into_iter().map(|(topic, message)| {
+            (space.tenant.as_str().to_owned(), topic.into(), message.map(|message| message_to(&message)))
+        }));
+    }
+    changed
 }
 
 fn positions(gateway: &Gateway) -> Vec<(Stream, Shard, Offset)> {
@@ -112,7 +146,10 @@ fn has_moved(gateway: &Gateway, positions: &[(Stream, Shard, Offset)]) -> bool {
     gateway.covered.swap(end, Ordering::AcqRel) != end
 }
 
-fn capture(space: &Space, session: &Session, checkpoint: &mut Checkpoint) {
+/// Messages of this checkpoint by number: what waits for many sessions is made once.
+type Messages = HashMap<u64, Arc<v1::Message>>;
+
+fn capture(space: &Space, session: &Session, messages: &mut Messages, checkpoint: &mut Checkpoint) {
     let mut state = session.state.lock();
     if state.has_ended || !session.is_durable() && !state.has_record {
         return;
@@ -127,7 +164,8 @@ fn capture(space: &Space, session: &Session, checkpoint: &mut Checkpoint) {
             retain: delivery.retain,
             subscription_ids: delivery.subscription_ids.iter().flatten().map(|id| id.get()).collect(),
         };
-        let message = Arc::new(message_to(&delivery.message));
+        let message = &delivery.message;
+        let message = messages.entry(message.number).or_insert_with(|| Arc::new(message_to(message))).clone();
         checkpoint.queued.push(Queued { target, tenant: tenant.to_owned(), message });
     });
     let settled = state.outbox.take_settled();

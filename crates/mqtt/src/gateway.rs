@@ -6,6 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
+use anyhow::Context;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use drover_backbone::{Live, Log};
 use drover_db::DbError;
 use drover_gateway::{
@@ -36,7 +39,7 @@ pub(crate) struct Gateway {
     pub(crate) config: Config,
     pub(crate) deny_code: ReasonCode,
     pub(crate) ingress: Arc<Ingress>,
-    pub(crate) journal: Journal,
+    pub(crate) journal: Arc<Journal>,
     pub(crate) store: Store,
     pub(crate) log: Log,
     pub(crate) authenticator: Arc<Authenticator>,
@@ -71,11 +74,11 @@ impl Gateway {
         };
         let ingress = Arc::new(Ingress::open(&env.log, env.producer.clone(), env.clock.clone())?);
         Ok(Self {
-            journal: Journal::new(env.producer.clone(), ingress.clone(), numbers),
+            journal: Arc::new(Journal::new(env.producer.clone(), ingress.clone(), numbers)),
             ingress,
             store,
             log: env.log.clone(),
-            deny_code: config.anonymous.code()?,
+            deny_code: config.anonymous.code().context("mqtt.anonymous.deny_code")?,
             authenticator: Arc::new(Authenticator::new(
                 env.peers.link("provisioning"),
                 env.clock.clone(),
@@ -189,6 +192,7 @@ impl Gateway {
         let mut counts = [0; 3];
         for space in self.spaces.all() {
             self.attend(&space, self.now_ms());
+            space.is_watched.store(self.live.has_subscribers(&space.watch_subject), Ordering::Relaxed);
             if sweeps {
                 self.expire_retained(&space);
             }
@@ -197,11 +201,25 @@ impl Gateway {
         self.metrics.counted(counts);
     }
 
-    /// Whoever asks for one that has expired does not get it before, either.
-    fn expire_retained(&self, space: &Arc<Space>) {
-        for topic in space.retained.lock().expire(self.now_ms()) {
-            self.journal.touch_retained(space, &topic);
+    /// Shows a message on a free topic to those who watch: its topic, 0, and all of it as JSON.
+    pub(crate) fn show(&self, space: &Space, message: &Message) {
+        let mut shown = serde_json::json!({
+            "topic": &*message.topic,
+            "ts": message.received_ms,
+            "qos": message.qos.as_u8(),
+            "retain": message.retain,
+        });
+        match std::str::from_utf8(&message.payload) {
+            Ok(text) => shown["payload"] = text.into(),
+            Err(_) => shown["payload_base64"] = STANDARD.encode(&message.payload).into(),
         }
+        let payload = format!("{}\0{shown}", message.topic);
+        self.live.publish(&space.watch_subject, payload.into());
+    }
+
+    /// Whoever asks for one that has expired does not get it before, either.
+    fn expire_retained(&self, space: &Space) {
+        space.retained.lock().expire(self.now_ms());
     }
 
     fn wake_overdue(&self, now: u32) {

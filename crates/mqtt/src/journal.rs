@@ -6,7 +6,7 @@ mod convert;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use drover_backbone::{Producer, Refused, Stream, Ticket};
+use drover_backbone::{LogError, Producer, Refused, Stream, Ticket};
 use drover_gateway::Ingress;
 use drover_model::Tenant;
 use drover_proto::RecordRef;
@@ -41,12 +41,11 @@ pub(crate) struct Journal {
 pub(crate) struct Changed {
     pub(crate) sessions: Vec<(Arc<Space>, Arc<Session>)>,
     pub(crate) ended: Vec<u64>,
-    pub(crate) retained: Vec<(Arc<Space>, Box<str>)>,
 }
 
 impl Changed {
     pub(crate) fn is_empty(&self) -> bool {
-        self.sessions.is_empty() && self.ended.is_empty() && self.retained.is_empty()
+        self.sessions.is_empty() && self.ended.is_empty()
     }
 }
 
@@ -91,12 +90,12 @@ impl Journal {
         self.next_message.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Appends a change. `key` decides the partition.
-    pub(crate) fn append(&self, tenant: &Tenant, key: &str, change: Change) -> Result<Ticket, Refused> {
+    /// Appends a change. All of a tenant's are in one partition: a tail that is lost in a crash is one of all of them.
+    pub(crate) fn append(&self, tenant: &Tenant, change: Change) -> Result<Ticket, Refused> {
         let payload = v1::Change { change: Some(change) }.encode_to_vec();
         let record = RecordRef {
             tenant: tenant.as_str(),
-            device: key,
+            device: "",
             channel: Channel::Session,
             content_type: "",
             payload: &payload,
@@ -120,14 +119,20 @@ impl Journal {
         }
     }
 
+    /// The session is over. When the log does not take that, the next checkpoint does.
+    pub(crate) fn end(&self, tenant: &Tenant, session: u64) {
+        let _ = self.append(tenant, Change::Ended(v1::Ended { session }));
+        self.forget(session);
+    }
+
     /// The next checkpoint removes the session.
     pub(crate) fn forget(&self, session: u64) {
         self.changed.lock().ended.push(session);
     }
 
-    /// The next checkpoint writes the retained message of the topic, or that there is none.
-    pub(crate) fn touch_retained(&self, space: &Arc<Space>, topic: &str) {
-        self.changed.lock().retained.push((space.clone(), topic.into()));
+    /// Waits until everything that was appended is durable.
+    pub(crate) async fn flush(&self) -> Result<(), LogError> {
+        self.producer.flush().await
     }
 
     pub(crate) fn take_changed(&self) -> Changed {

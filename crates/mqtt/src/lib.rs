@@ -32,6 +32,7 @@ mod retained;
 mod route;
 mod router;
 mod seat;
+mod service;
 mod session;
 mod space;
 mod store;
@@ -44,10 +45,11 @@ mod will;
 
 use std::sync::Arc;
 
+use drover_proto::mqtt::v1::sessions_server::SessionsServer;
 use drover_runtime::{Env, Part};
 use tokio_rustls::TlsAcceptor;
 
-pub use config::{Anonymous, Config, InvalidConfig};
+pub use config::{Anonymous, Config};
 
 use crate::transport::Layer;
 
@@ -57,9 +59,8 @@ pub const DEFAULTS: &str = include_str!("../default.toml");
 /// Wires the gateway and starts the threads of its connections, which have nothing to do until the runtime binds the listeners.
 ///
 /// # Errors
-/// A setting makes no sense, the log can't be read, or a thread can't be started.
+/// The log can't be read, or a thread can't be started.
 pub async fn build(config: Config, env: &Env) -> anyhow::Result<Part> {
-    config.validate()?;
     let max_message_bytes = usize::try_from(config.max_packet_bytes.get())?;
     let gateway = restart::open(config, env).await?;
     let report = gateway.clone();
@@ -69,6 +70,7 @@ pub async fn build(config: Config, env: &Env) -> anyhow::Result<Part> {
         move |listener| listener::serve(gateway, layer, listener)
     };
     Ok(Part::new("mqtt")
+        .grpc(SessionsServer::new(service::Sessions(gateway.clone())))
         .listen("mqtt", serve(Layer::Tcp))
         .listen("mqtts", serve(Layer::Tls(tls(env))))
         .listen("ws", serve(Layer::WebSocket(max_message_bytes)))

@@ -1,7 +1,7 @@
 //! The messages of a session for its client: those on their way, then those that wait, in one order. The order gives the packet ids,
 //! so that a restart finds the same ones without a record of what was sent. No time, no sockets, no locks here.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::num::NonZeroU16;
 
 use drover_backbone::Ticket;
@@ -66,6 +66,8 @@ pub(crate) struct Outbox {
     volatile: usize,
     /// Those that stand in the database and are settled since the last checkpoint.
     settled: Vec<u64>,
+    /// Those that a checkpoint deletes at the moment: a page that is being read may have them still.
+    deleting: Vec<u64>,
     pub(crate) sent_through: u64,
 }
 
@@ -81,6 +83,7 @@ impl Default for Outbox {
             bytes: 0,
             volatile: 0,
             settled: Vec::new(),
+            deleting: Vec::new(),
             sent_through: 0,
         }
     }
@@ -198,7 +201,9 @@ impl Outbox {
         }
         let sequence = self.take_inflight(id, QoS::ExactlyOnce)?;
         let ticket = journal(sequence);
-        self.received.push_back(Received { sequence, ticket: ticket.clone() });
+        // In the order of the sequences: the first is the oldest.
+        let behind = self.received.iter().rev().take_while(|other| other.sequence > sequence).count();
+        self.received.insert(self.received.len() - behind, Received { sequence, ticket: ticket.clone() });
         Some(ticket)
     }
 
@@ -253,10 +258,10 @@ impl Outbox {
         let Some(stored) = &mut self.stored else { return };
         // More may have been left to the database since the page was read.
         let is_last = page.len() < limit && *stored == asked;
-        self.settled.sort_unstable();
+        let gone: HashSet<_> = self.settled.iter().chain(&self.deleting).copied().collect();
         for (sequence, delivery) in page {
             stored.after = stored.after.max(sequence);
-            if self.settled.binary_search(&sequence).is_err() {
+            if !gone.contains(&sequence) {
                 stored.count = stored.count.saturating_sub(1);
                 let is_sent = sequence <= self.sent_through;
                 self.waiting.push_back(Entry { sequence, delivery, ticket: None, is_sent, is_stored: true });
@@ -266,6 +271,9 @@ impl Outbox {
             self.stored = None;
             self.waiting.append(&mut self.newer);
             self.newer = VecDeque::new();
+            // A restart knows the bytes roughly; now all of it is here.
+            let all = self.inflight.iter().chain(&self.waiting);
+            self.bytes = all.map(|entry| entry.delivery.message.size()).sum();
         }
     }
 
@@ -292,6 +300,12 @@ impl Outbox {
         shrink(&mut self.newer);
     }
 
+    /// Messages that the client has not acknowledged, and those that wait.
+    pub(crate) fn len(&self) -> usize {
+        let in_memory = self.inflight.len() + self.received.len() + self.waiting.len() + self.newer.len();
+        in_memory + self.stored.map_or(0, |stored| stored.count)
+    }
+
     /// Those that stand in the database, once the caller's transaction is done.
     pub(crate) fn stored_len(&self) -> usize {
         let queues = [&self.inflight, &self.waiting, &self.newer];
@@ -311,9 +325,15 @@ impl Outbox {
         self.received.iter().map(|received| received.sequence)
     }
 
-    /// What stands in the database and is settled since this was last called.
+    /// What stands in the database and is settled since this was last called, for the caller to delete.
     pub(crate) fn take_settled(&mut self) -> Vec<u64> {
+        self.deleting.extend_from_slice(&self.settled);
         std::mem::take(&mut self.settled)
+    }
+
+    /// What was taken is deleted, and no page is being read that may have it.
+    pub(crate) fn deleted(&mut self) {
+        self.deleting = Vec::new();
     }
 
     /// The QoS 1 and 2 messages that do not stand in the database; they will, once the caller's transaction is done.

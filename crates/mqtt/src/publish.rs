@@ -155,7 +155,12 @@ fn distribute(connection: &mut Connection, publish: Publish, scratch: &mut Scrat
             acknowledge(connection, &publish, Outcome { ticket: routed.ticket, reason, text: "" });
             Ok(())
         }
-        Err(_busy) => {
+        Err(Refused::TooLarge) => {
+            let refusal = (ReasonCode::QuotaExceeded, "the message is longer than the log takes");
+            refuse(connection, &publish, refusal, RefusedReason::TooLarge)
+        }
+        Err(Refused::Stopped) => Err(End::refused(ReasonCode::ServerShuttingDown, "the log is closed")),
+        Err(Refused::Busy | Refused::Full) => {
             let gateway = gateway.clone();
             let ready = async move { gateway.journal.ready().await };
             connection.hold(Held { publish: detach(publish), ready: Box::pin(ready) });

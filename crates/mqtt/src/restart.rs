@@ -88,12 +88,12 @@ fn telemetry(mut reader: Reader, recovery: &mut Recovery) -> Result<(), LogError
 fn restore(gateway: &Arc<Gateway>, recovered: Recovered) {
     for (tenant, message) in recovered.retained {
         if let Some(space) = space_of(gateway, &tenant) {
-            space.retained.lock().keep(&Arc::new(message_from(message, true)));
+            space.retained.lock().restore(&Arc::new(message_from(message, true)));
         }
     }
     for (tenant, topic) in recovered.retained_changed {
         if let Some(space) = space_of(gateway, &tenant) {
-            gateway.journal.touch_retained(&space, &topic);
+            space.retained.lock().touch(&topic);
         }
     }
     recovered.ended.into_iter().for_each(|number| gateway.journal.forget(number));
@@ -129,7 +129,7 @@ fn restore_session(
     for subscription in &subscriptions {
         space.subscribe(&session, subscription);
     }
-    space.sessions.lock().by_key.insert(session.key.clone(), session.clone());
+    space.sessions.lock().insert(&session);
     if is_changed {
         gateway.journal.touch(&space, &session);
     }

@@ -1,6 +1,7 @@
 //! A message on a free topic: to whom it goes, and what of that stands in the journal before it is acknowledged.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use drover_backbone::{Refused, Ticket};
 use drover_mqtt_codec::QoS;
@@ -9,9 +10,13 @@ use drover_proto::sessions::v1::{self, change::Change};
 use crate::gateway::Gateway;
 use crate::journal::message_to;
 use crate::message::{Delivery, Message};
+use crate::outbox::Bounds;
 use crate::router::Hit;
 use crate::session::{Delivered, Session};
 use crate::space::Space;
+
+/// Targets of one record, which is bounded in bytes.
+const MAX_TARGETS: usize = 50_000;
 
 /// Where a message comes from.
 #[derive(Debug, Clone, Copy, Default)]
@@ -39,15 +44,18 @@ pub(crate) type Hits = Vec<Hit<Arc<Session>>>;
 /// ask for the retained message later, it stands in the journal first.
 ///
 /// # Errors
-/// The log takes nothing at the moment: the message is given back, and nobody got it.
+/// [`Refused`]: nobody got it.
 pub(crate) fn route(
     gateway: &Gateway,
     space: &Arc<Space>,
     origin: Origin,
     message: Message,
     hits: &mut Hits,
-) -> Result<Routed, Box<Message>> {
+) -> Result<Routed, Refused> {
     hits.clear();
+    if space.is_watched.load(Ordering::Relaxed) {
+        gateway.show(space, &message);
+    }
     space.matching(&message.topic, origin.publisher, hits);
     let has_subscribers = !hits.is_empty();
     let is_recorded = message.retain
@@ -105,7 +113,7 @@ fn record(
     origin: Origin,
     mut message: Message,
     hits: &mut Hits,
-) -> Result<Ticket, Box<Message>> {
+) -> Result<Ticket, Refused> {
     let journal = &gateway.journal;
     let _fence = journal.fence();
     message.number = journal.message_number();
@@ -120,21 +128,10 @@ fn record(
         Some(Ok(sequence)) => Some(target(&message, hit, *sequence)),
         _ => None,
     });
-    let published = v1::Published {
-        targets: targets.collect(),
-        message: Some(message_to(&message)),
-        retained: message.retain,
-        publisher: if origin.packet_id == 0 { 0 } else { origin.publisher },
-        packet_id: origin.packet_id.into(),
-        will_of: origin.will_of,
-    };
-    let Ok(ticket) = journal.append(&space.tenant, &message.topic, Change::Published(published)) else {
-        return Err(Box::new(message));
-    };
+    let ticket = append(gateway, space, origin, &message, targets.collect())?;
     let message = Arc::new(message);
     if let Some(retained) = &mut retained {
         retained.keep(&message);
-        journal.touch_retained(space, &message.topic);
     }
     drop(retained);
     for (hit, place) in hits.drain(..).zip(places) {
@@ -151,6 +148,30 @@ fn record(
         settle(gateway, space, &session, delivered);
     }
     Ok(ticket)
+}
+
+/// Appends the message with its targets, in several records when there are very many; the last one completes it.
+fn append(
+    gateway: &Gateway,
+    space: &Space,
+    origin: Origin,
+    message: &Message,
+    mut targets: Vec<v1::Target>,
+) -> Result<Ticket, Refused> {
+    let published =
+        |targets| v1::Published { targets, message: Some(message_to(message)), ..v1::Published::default() };
+    while targets.len() > MAX_TARGETS {
+        let some = targets.split_off(targets.len() - MAX_TARGETS);
+        gateway.journal.append(&space.tenant, Change::Published(published(some)))?;
+    }
+    let last = v1::Published {
+        retained: message.retain,
+        publisher: if origin.packet_id == 0 { 0 } else { origin.publisher },
+        packet_id: origin.packet_id.into(),
+        will_of: origin.will_of,
+        ..published(targets)
+    };
+    gateway.journal.append(&space.tenant, Change::Published(last))
 }
 
 fn target(message: &Message, hit: &Hit<Arc<Session>>, sequence: u64) -> v1::Target {
@@ -174,7 +195,9 @@ pub(crate) fn deliver_retained(
     delivery: Delivery,
 ) -> Result<(), Refused> {
     if delivery.qos == QoS::AtMostOnce || !session.is_durable() {
-        settle(gateway, space, session, session.deliver(delivery, gateway.bounds()));
+        // Only the bytes bound them: whoever asks for all of them gets all of them.
+        let bounds = Bounds { volatile: usize::MAX, ..gateway.bounds() };
+        settle(gateway, space, session, session.deliver(delivery, bounds));
         return Ok(());
     }
     let _fence = gateway.journal.fence();
@@ -197,8 +220,7 @@ pub(crate) fn deliver_retained(
         targets: vec![target],
         ..v1::Published::default()
     };
-    let ticket =
-        gateway.journal.append(&space.tenant, &delivery.message.topic, Change::Published(published))?;
+    let ticket = gateway.journal.append(&space.tenant, Change::Published(published))?;
     session.put(sequence, delivery, Some(ticket));
     gateway.journal.touch(space, session);
     Ok(())

@@ -162,8 +162,9 @@ impl Seat {
                 (stand_by(&mut state, now_ms), Some(closed(session, &state)))
             }
         };
+        let sent = will.and_then(|will| will::send(gateway, space, session, *will));
         match closed {
-            None => gateway.bury(space, session),
+            None => gateway.bury(space, session, sent),
             Some((closed, next_ms)) => {
                 // Without a record the session is taken for connected until the server stops; the checkpoint knows better.
                 gateway.note(space, session, Change::Closed(closed));
@@ -171,9 +172,6 @@ impl Seat {
                     space.arm(session, at_ms);
                 }
             }
-        }
-        if let Some(will) = will {
-            will::send(gateway, space, session, *will);
         }
     }
 }
@@ -205,7 +203,7 @@ fn begin(
     attachment: &Arc<Attachment>,
 ) -> Arc<Session> {
     let session = Arc::new(Session::new(key, gateway.journal.session_number(), attachment.clone()));
-    sessions.by_key.insert(session.key.clone(), session.clone());
+    sessions.insert(&session);
     session
 }
 
@@ -251,7 +249,7 @@ impl Gateway {
     /// Appends a change of a session when it is in the journal.
     pub(crate) fn note(&self, space: &Arc<Space>, session: &Arc<Session>, change: Change) -> Option<Ticket> {
         self.journal.touch(space, session);
-        self.journal.append(&space.tenant, &session.key.client_id, change).ok()
+        self.journal.append(&space.tenant, change).ok()
     }
 
     /// Ends what a new connection drove out.
@@ -259,16 +257,14 @@ impl Gateway {
         if let Some(attachment) = displaced.attachment {
             attachment.end(Ending::TakenOver);
         }
+        let sent = displaced.will.and_then(|(session, will)| will::send(self, space, &session, *will));
         if let Some(session) = displaced.ended {
-            self.bury(space, &session);
-        }
-        if let Some((session, will)) = displaced.will {
-            will::send(self, space, &session, *will);
+            self.bury(space, &session, sent);
         }
     }
 
-    /// Takes a session that has ended out of everything.
-    pub(crate) fn bury(&self, space: &Arc<Space>, session: &Arc<Session>) {
+    /// Takes a session that has ended out of everything. Its end is noted when its will is durable, if that is given.
+    fn bury(&self, space: &Arc<Space>, session: &Arc<Session>, will: Option<Ticket>) {
         space.sessions.lock().remove(session);
         let (subscriptions, has_record) = {
             let mut state = session.state.lock();
@@ -277,12 +273,17 @@ impl Gateway {
             (std::mem::take(&mut state.subscriptions), state.has_record)
         };
         space.unsubscribe(session.number, subscriptions.iter().map(|subscription| &*subscription.filter));
-        if has_record {
-            let ended = Change::Ended(v1::Ended { session: session.number });
-            // When the log does not take it, the next checkpoint does.
-            let _ = self.journal.append(&space.tenant, &session.key.client_id, ended);
-            self.journal.forget(session.number);
+        if !has_record {
+            return;
         }
+        let Some(mut will) = will else { return self.journal.end(&space.tenant, session.number) };
+        let (journal, tenant, number) = (self.journal.clone(), space.tenant.clone(), session.number);
+        self.tasks.track(async move {
+            // Should the log fail, the next start has the session again, and ends it.
+            if will.durable().await.is_ok() {
+                journal.end(&tenant, number);
+            }
+        });
     }
 
     /// Ends a session whose queue is over its bound; its will is published soon.
@@ -310,9 +311,12 @@ impl Gateway {
             attachment.end(ending);
             space.sessions.lock().detach(session, &attachment);
         }
-        self.bury(space, session);
-        // Not here: it may reach the next session over its bound.
-        space.arm(session, 0);
+        if session.state.lock().will.is_some() {
+            // Not here: it may reach the next session over its bound.
+            space.arm(session, 0);
+        } else {
+            self.bury(space, session, None);
+        }
         true
     }
 
@@ -326,24 +330,21 @@ impl Gateway {
                 }
                 let has_expired =
                     !state.has_ended && state.ends_at_ms().is_some_and(|end_ms| end_ms <= now_ms);
-                let is_due = state.has_ended || has_expired || state.will_due_ms <= now_ms;
-                let will = if is_due { state.will.take() } else { None };
                 state.has_ended |= has_expired;
-                let next_ms = if state.has_ended { None } else { state.next_due_ms() };
-                (will, has_expired, next_ms)
+                let is_due = state.has_ended || state.will_due_ms <= now_ms;
+                let will = if is_due { state.will.take() } else { None };
+                (will, has_expired, state.next_due_ms().filter(|_| !state.has_ended))
             };
+            let sent = will.and_then(|will| will::send(self, space, &session, *will));
             if has_expired {
                 self.metrics.sessions_expired.inc();
-                self.bury(space, &session);
-            } else {
-                self.journal.touch(space, &session);
             }
-            if let Some(at_ms) = next_ms {
-                space.arm(&session, at_ms);
+            match next_ms {
+                Some(at_ms) => space.arm(&session, at_ms),
+                None if session.state.lock().has_ended => self.bury(space, &session, sent),
+                None => {}
             }
-            if let Some(will) = will {
-                will::send(self, space, &session, *will);
-            }
+            self.journal.touch(space, &session);
         }
     }
 }

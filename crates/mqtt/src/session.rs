@@ -127,6 +127,7 @@ pub(crate) enum Ending {
     TakenOver = 1,
     CredentialGone = 2,
     QueueFull = 3,
+    ByOperator = 4,
 }
 
 /// One connection, as others see it.
@@ -159,6 +160,7 @@ impl Attachment {
             1 => Some(Ending::TakenOver),
             2 => Some(Ending::CredentialGone),
             3 => Some(Ending::QueueFull),
+            4 => Some(Ending::ByOperator),
             _ => None,
         }
     }

@@ -3,10 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use drover_backbone::token;
 use drover_model::{DeviceId, Tenant, TenantId};
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use parking_lot::{Mutex, RwLock};
 
 use crate::message::Message;
@@ -18,6 +19,10 @@ use drover_mqtt_codec::topic::TopicFilter;
 /// One tenant's topics and sessions.
 pub(crate) struct Space {
     pub(crate) tenant: Tenant,
+    /// Somebody watches topics as they come; looked at from time to time.
+    pub(crate) is_watched: AtomicBool,
+    /// Where they are shown.
+    pub(crate) watch_subject: Box<str>,
     tree: RwLock<Tree<Arc<Session>>>,
     pub(crate) retained: Mutex<RetainedMessages>,
     /// Taken before the state of a session, never while one is held.
@@ -29,11 +34,16 @@ pub(crate) struct Space {
 /// Sessions by time in milliseconds since 1970, then number.
 type Timers = BTreeMap<(i64, u64), Arc<Session>>;
 
+/// A topic and its retained message, if it has one.
+pub(crate) type Changed = (Box<str>, Option<Arc<Message>>);
+
 /// The retained messages of a tenant.
 #[derive(Default)]
 pub(crate) struct RetainedMessages {
     pub(crate) messages: Retained<Arc<Message>>,
     bytes: usize,
+    /// Topics whose messages the next checkpoint writes, or that there is none.
+    changed: HashSet<Box<str>>,
 }
 
 impl RetainedMessages {
@@ -45,6 +55,7 @@ impl RetainedMessages {
 
     /// Keeps a message for its topic; one without payload removes what is there (MQTT 5, 3.3.1.3).
     pub(crate) fn keep(&mut self, message: &Arc<Message>) {
+        self.touch(&message.topic);
         let old = if message.payload.is_empty() {
             self.messages.remove(&message.topic)
         } else {
@@ -54,18 +65,38 @@ impl RetainedMessages {
         self.bytes -= old.map_or(0, |old| old.size());
     }
 
-    /// Drops what has expired, and answers the topics (MQTT 5, 3.3.2.3.3).
-    pub(crate) fn expire(&mut self, now_ms: i64) -> Vec<Box<str>> {
-        let (bytes, mut topics) = (&mut self.bytes, Vec::new());
+    pub(crate) fn touch(&mut self, topic: &str) {
+        if !self.changed.contains(topic) {
+            self.changed.insert(topic.into());
+        }
+    }
+
+    /// Puts back what the last checkpoint left, without another one having to write it.
+    pub(crate) fn restore(&mut self, message: &Arc<Message>) {
+        self.bytes += message.size();
+        self.messages.set(&message.topic, message.clone());
+    }
+
+    /// What changed since this was last called: topics with their messages, if they have one.
+    pub(crate) fn take_changed(&mut self) -> Vec<Changed> {
+        let changed = std::mem::take(&mut self.changed).into_iter();
+        changed
+            .map(|topic| (self.messages.get(&topic).cloned(), topic))
+            .map(|(message, topic)| (topic, message))
+            .collect()
+    }
+
+    /// Drops what has expired (MQTT 5, 3.3.2.3.3).
+    pub(crate) fn expire(&mut self, now_ms: i64) {
+        let (bytes, changed) = (&mut self.bytes, &mut self.changed);
         self.messages.retain(|topic, message| {
             let stays = message.expiry_left(|| now_ms).is_ok();
             if !stays {
                 *bytes -= message.size();
-                topics.push(topic.into());
+                changed.insert(topic.into());
             }
             stays
         });
-        topics
     }
 }
 
@@ -73,6 +104,8 @@ impl RetainedMessages {
 #[derive(Default)]
 pub(crate) struct Sessions {
     pub(crate) by_key: HashMap<SessionKey, Arc<Session>>,
+    /// The same ones, by number.
+    by_number: BTreeMap<u64, Arc<Session>>,
     /// The connected ones, by number.
     attached: HashMap<u64, (Arc<Session>, Arc<Attachment>)>,
     by_device: HashMap<DeviceId, Vec<u64>>,
@@ -105,8 +138,15 @@ impl Sessions {
         }
     }
 
+    /// Puts a session into the register, in the place of another with its key.
+    pub(crate) fn insert(&mut self, session: &Arc<Session>) {
+        self.by_key.insert(session.key.clone(), session.clone());
+        self.by_number.insert(session.number, session.clone());
+    }
+
     /// Takes a session out of the register, unless another has its place.
     pub(crate) fn remove(&mut self, session: &Arc<Session>) {
+        self.by_number.remove(&session.number);
         if self.by_key.get(&session.key).is_some_and(|current| Arc::ptr_eq(current, session)) {
             self.by_key.remove(&session.key);
         }
@@ -116,6 +156,8 @@ impl Sessions {
 impl Space {
     pub(crate) fn new(tenant: Tenant) -> Self {
         Self {
+            is_watched: AtomicBool::new(false),
+            watch_subject: format!("message.{}", token(tenant.as_str())).into(),
             tenant,
             tree: RwLock::default(),
             retained: Mutex::default(),
@@ -172,6 +214,22 @@ impl Space {
     pub(crate) fn counts(&self) -> [usize; 3] {
         let retained = self.retained.lock().messages.len();
         [self.sessions.lock().by_key.len(), self.tree.read().len(), retained]
+    }
+
+    pub(crate) fn session(&self, number: u64) -> Option<Arc<Session>> {
+        self.sessions.lock().by_number.get(&number).cloned()
+    }
+
+    /// At most `limit` sessions with a higher number, in order.
+    pub(crate) fn list(
+        &self,
+        after: u64,
+        limit: usize,
+        is_wanted: impl Fn(&Session) -> bool,
+    ) -> Vec<Arc<Session>> {
+        let sessions = self.sessions.lock();
+        let behind = sessions.by_number.range(after.saturating_add(1)..).map(|(_, session)| session);
+        behind.filter(|session| is_wanted(session)).take(limit).cloned().collect()
     }
 
     /// The connected sessions of one device.

@@ -45,6 +45,9 @@ impl Connection {
             Some(Ending::CredentialGone) => {
                 return Err(End::refused(ReasonCode::NotAuthorized, "the credential was revoked"));
             }
+            Some(Ending::ByOperator) => {
+                return Err(End::refused(ReasonCode::AdministrativeAction, "an operator ended the session"));
+            }
             Some(Ending::QueueFull) => {
                 return Err(End::refused(ReasonCode::QuotaExceeded, "too many messages wait for the client"));
             }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use drover_backbone::Ticket;
 use drover_gateway::{RefusedReason, Sender, SessionPublish};
 use drover_model::topic::Upward;
 use drover_mqtt_codec::{PublishProperties, ReasonCode};
@@ -59,22 +60,20 @@ impl Will {
     }
 }
 
-/// Publishes the will of a session.
-pub(crate) fn send(gateway: &Gateway, space: &Arc<Space>, session: &Session, will: Will) {
+/// Publishes the will of a session; answers when the session's end may be noted, if that has to wait.
+pub(crate) fn send(gateway: &Gateway, space: &Arc<Space>, session: &Session, will: Will) -> Option<Ticket> {
     let Will { mut message, .. } = will;
     message.received_ms = gateway.clock.now().as_millis();
     let has_record = session.state.lock().has_record;
-    let is_taken = match (destination(&session.key.owner, &message.topic), &session.key.owner) {
+    let ticket = match (destination(&session.key.owner, &message.topic), &session.key.owner) {
         (Some(Upward::Channel(channel)), Owner::Device(device)) => {
             let properties = message.properties.as_deref();
             let content_type = properties.and_then(|properties| properties.content_type.as_deref());
             let publish = has_record
                 .then_some(SessionPublish { session: session.number, packet_id: SessionPublish::WILL });
             let sender = Sender { tenant: &space.tenant, device, publish };
-            gateway
-                .ingress
-                .accept(&sender, channel, content_type.unwrap_or_default(), &message.payload)
-                .is_ok()
+            let content_type = content_type.unwrap_or_default();
+            gateway.ingress.accept(&sender, channel, content_type, &message.payload).map(Some)
         }
         (Some(Upward::Free), _) => {
             let origin = Origin {
@@ -82,13 +81,15 @@ pub(crate) fn send(gateway: &Gateway, space: &Arc<Space>, session: &Session, wil
                 will_of: if has_record { session.number } else { 0 },
                 ..Origin::default()
             };
-            route(gateway, space, origin, message, &mut Vec::new()).is_ok()
+            // Its record stands before whatever is noted of the session afterwards.
+            route(gateway, space, origin, message, &mut Vec::new()).map(|_| None)
         }
-        _ => return,
+        _ => return None,
     };
-    if is_taken {
+    if ticket.is_ok() {
         gateway.metrics.wills.inc();
     } else {
         gateway.refused(&space.tenant, RefusedReason::LogBusy);
     }
+    ticket.ok().flatten()
 }

@@ -18,6 +18,15 @@ pub mod devices {
     }
 }
 
+/// The MQTT gateway.
+pub mod mqtt {
+    /// Version 1: within it there are only additions.
+    #[allow(clippy::all, clippy::restriction, clippy::pedantic, unused_qualifications, reason = "generated")]
+    pub mod v1 {
+        tonic::include_proto!("drover.mqtt.v1");
+    }
+}
+
 /// Tenants, credentials and API keys.
 pub mod provisioning {
     /// Version 1: within it there are only additions.

@@ -1,5 +1,7 @@
 //! Settings of the section `provisioning`.
 
+use drover_runtime::Section;
+use drover_runtime::config::Range;
 use serde::{Deserialize, Serialize};
 
 /// Defaults, as written in `default.toml`.
@@ -9,3 +11,7 @@ pub const DEFAULTS: &str = include_str!("../default.toml");
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {}
+
+impl Section for Config {
+    const RANGES: &'static [Range] = &[];
+}

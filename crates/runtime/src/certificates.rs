@@ -8,14 +8,15 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use drover_model::Clock;
 use drover_trust::{Authority, Renewable, ServerCertificate, SubjectName};
 use serde::Deserialize;
 
 pub use names::server_names;
 
-use crate::{DataDir, Stop};
+use crate::config::Range;
+use crate::{DataDir, Section, Stop};
 
 /// Life of a certificate that is issued here.
 const LIFETIME: Duration = Duration::from_secs(90 * 86_400);
@@ -32,6 +33,37 @@ pub struct TlsSettings {
     pub certificate_file: PathBuf,
     /// Its key.
     pub key_file: PathBuf,
+}
+
+impl TlsSettings {
+    /// The files of a certificate that was not issued here.
+    fn files(&self) -> Option<(PathBuf, PathBuf)> {
+        let given = !self.certificate_file.as_os_str().is_empty();
+        given.then(|| (self.certificate_file.clone(), self.key_file.clone()))
+    }
+}
+
+impl Section for TlsSettings {
+    const RANGES: &'static [Range] = &[];
+
+    fn problems(&self) -> Vec<(&'static str, String)> {
+        let mut problems = Vec::new();
+        if let Err(error) = server_names(&self.names) {
+            problems.push(("names", error.to_string()));
+        }
+        let is_given = |path: &PathBuf| !path.as_os_str().is_empty();
+        if is_given(&self.certificate_file) != is_given(&self.key_file) {
+            problems.push((
+                "certificate_file",
+                "it and tls.key_file belong together: give both or none".to_owned(),
+            ));
+        } else if let Some((certificate, key)) = self.files()
+            && let Err(error) = read_files(&certificate, &key)
+        {
+            problems.push(("certificate_file", format!("{error:#}")));
+        }
+        problems
+    }
 }
 
 /// The certificate in use and where the next one comes from.
@@ -65,10 +97,8 @@ impl Certificates {
         clock: Clock,
         names: impl Fn() -> Vec<SubjectName> + Send + Sync + 'static,
     ) -> anyhow::Result<Self> {
-        let given =
-            (settings.certificate_file.as_os_str().is_empty(), settings.key_file.as_os_str().is_empty());
-        let (source, current) = match given {
-            (true, true) => {
+        let (source, current) = match settings.files() {
+            None => {
                 let authority = authority(data_dir, &clock)?;
                 let names = Box::new(names);
                 let current = kept_or_issued(data_dir, &authority, &names(), &clock)?;
@@ -77,12 +107,10 @@ impl Certificates {
                     current,
                 )
             }
-            (false, false) => {
-                let (certificate, key) = (settings.certificate_file.clone(), settings.key_file.clone());
+            Some((certificate, key)) => {
                 let current = read_files(&certificate, &key)?;
                 (Source::Files { certificate, key }, current)
             }
-            _ => bail!("tls.certificate_file and tls.key_file belong together: give both or none"),
         };
         let renewable = Arc::new(Renewable::new(current.certified_key()?));
         Ok(Self { renewable, source, clock, current: Mutex::new(current) })
@@ -185,10 +213,9 @@ fn issue(
 }
 
 fn read_files(certificate: &PathBuf, key: &PathBuf) -> anyhow::Result<ServerCertificate> {
-    let read = |setting, path: &PathBuf| {
-        std::fs::read_to_string(path).with_context(|| format!("{setting}: {}", path.display()))
-    };
-    let (chain, key_pem) = (read("tls.certificate_file", certificate)?, read("tls.key_file", key)?);
-    ServerCertificate::from_pem(chain, key_pem)
-        .with_context(|| format!("{} and {}", certificate.display(), key.display()))
+    let read = |path: &PathBuf| std::fs::read_to_string(path).with_context(|| path.display().to_string());
+    let pair = || format!("{} and {}", certificate.display(), key.display());
+    let pair_of = ServerCertificate::from_pem(read(certificate)?, read(key)?).with_context(pair)?;
+    pair_of.certified_key().with_context(pair)?;
+    Ok(pair_of)
 }

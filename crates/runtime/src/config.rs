@@ -3,6 +3,7 @@
 
 mod environment;
 mod nearest;
+mod section;
 mod show;
 #[cfg(test)]
 mod tests;
@@ -11,11 +12,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
-use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
 pub use environment::environment;
 use nearest::nearest;
+pub use section::{Range, Section};
 
 /// The runtime's own sections.
 const RUNTIME_DEFAULTS: &str = include_str!("../default.toml");
@@ -104,11 +105,33 @@ impl Layers {
         if problems.is_empty() { Ok(layers) } else { Err(ConfigError { problems }) }
     }
 
-    /// One section as its type.
+    /// One section as its type, checked.
     ///
     /// # Errors
-    /// When a value does not fit, for instance a number that is too large.
-    pub fn section<T: DeserializeOwned>(&self, name: &str) -> Result<T, ConfigError> {
+    /// Every number out of its range, else the first value of a wrong kind, else all that the section itself finds wrong.
+    pub fn section<T: Section>(&self, name: &str) -> Result<T, ConfigError> {
+        self.refuse(name, section::out_of_range(self, name, T::RANGES))?;
+        let section: T = self.typed(name)?;
+        self.refuse(name, section.problems())?;
+        Ok(section)
+    }
+
+    /// As [`Self::section`], for a caller who wants to know all that is wrong: it is added to `problems`.
+    pub fn section_or<T: Section>(&self, name: &str, problems: &mut Vec<String>) -> Option<T> {
+        self.section(name).map_err(|error| problems.extend(error.problems)).ok()
+    }
+
+    fn refuse(&self, name: &str, problems: Vec<(&'static str, String)>) -> Result<(), ConfigError> {
+        let said = problems.into_iter().map(|(key, problem)| {
+            let key = format!("{name}.{key}");
+            let origin = self.origin(&key).map(|origin| format!(" ({origin})")).unwrap_or_default();
+            format!("{key}{origin}: {problem}")
+        });
+        let problems: Vec<_> = said.collect();
+        if problems.is_empty() { Ok(()) } else { Err(ConfigError { problems }) }
+    }
+
+    fn typed<T: Section>(&self, name: &str) -> Result<T, ConfigError> {
         let section = self.values.get(name).cloned().unwrap_or_else(|| Value::Table(Table::new()));
         section.try_into().map_err(|error| {
             let detail = error.to_string();
@@ -138,6 +161,16 @@ impl Layers {
     /// The settings in force as TOML: secrets masked, origins of what is not default as comments.
     pub fn show_masked(&self) -> String {
         show::show(&self.sections, &self.values, &self.origins)
+    }
+
+    /// The settings in force, secrets masked.
+    pub fn masked(&self) -> Table {
+        show::masked(&self.values)
+    }
+
+    /// Dotted key and origin of everything that is not default.
+    pub fn origins(&self) -> &BTreeMap<String, Origin> {
+        &self.origins
     }
 
     /// Every dotted key that there is.

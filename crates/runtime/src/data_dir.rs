@@ -22,6 +22,10 @@ pub const FORMAT_VERSION: u32 = 1;
 const SECRET: u32 = 0o600;
 /// Mode of all other files.
 const PUBLIC: u32 = 0o644;
+/// What may be in a directory without a format version: what a first start that was cut off leaves, what an administrator
+/// puts there for it, and what file systems have at their root.
+const BEFORE_FIRST_START: [&str; 7] =
+    ["lock", "VERSION.tmp", "drover.toml", "admin.token", "ca.crt", "ca.key", "lost+found"];
 /// Largest file that is read here.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
@@ -35,6 +39,17 @@ pub enum DataDirError {
         path: PathBuf,
         /// Process id as the other wrote it, or "?".
         process: String,
+    },
+    /// It holds something that no Drover put there.
+    #[error(
+        "{} holds other things than Drover's data ({}); choose an empty or absent directory with --data-dir, or move them \
+         away", path.display(), found.display()
+    )]
+    Foreign {
+        /// The directory.
+        path: PathBuf,
+        /// The first of them.
+        found: PathBuf,
     },
     /// A newer program wrote it.
     #[error(
@@ -74,7 +89,7 @@ pub struct DataDir {
 }
 
 impl DataDir {
-    /// Creates the directory when there is none (mode 0700), locks it and checks its version.
+    /// Creates the directory when there is none (mode 0700), locks it and checks its version. One with foreign files stays as it is.
     ///
     /// # Errors
     /// [`DataDirError`] says why it cannot be used and what to do.
@@ -82,6 +97,7 @@ impl DataDir {
         let directory = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
         directory.map_err(|error| DataDirError::Io { path: path.to_owned(), error })?;
         let path = path.canonicalize().map_err(|error| DataDirError::Io { path: path.to_owned(), error })?;
+        refuse_foreign(&path)?;
         let lock = lock(&path)?;
         let this = Self { path, _lock: lock };
         this.check_version()?;
@@ -213,6 +229,21 @@ impl DataDir {
         };
         written().map_err(|error| self.io(name, error))
     }
+}
+
+/// A directory without a format version is new: nothing but what may precede the first start is in it.
+fn refuse_foreign(path: &Path) -> Result<(), DataDirError> {
+    let io = |error| DataDirError::Io { path: path.to_owned(), error };
+    if path.join("VERSION").try_exists().map_err(io)? {
+        return Ok(());
+    }
+    for entry in fs::read_dir(path).map_err(io)? {
+        let name = entry.map_err(io)?.file_name();
+        if !BEFORE_FIRST_START.iter().any(|known| name == *known) {
+            return Err(DataDirError::Foreign { path: path.to_owned(), found: name.into() });
+        }
+    }
+    Ok(())
 }
 
 /// Takes the lock and writes this process's id into it.

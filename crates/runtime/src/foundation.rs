@@ -13,7 +13,8 @@ use drover_trust::TrustError;
 use serde::Deserialize;
 
 use crate::certificates::{Certificates, TlsSettings, server_names};
-use crate::{DataDir, Env, Health, Metrics, PartHealth, Program, Status, Stop, Tasks};
+use crate::config::Range;
+use crate::{DataDir, Env, Health, Metrics, PartHealth, Program, Section, Status, Stop, Tasks};
 
 /// Section `[log]`.
 #[derive(Debug, Clone, Deserialize)]
@@ -35,6 +36,26 @@ pub struct LogSettings {
     pub frame_records: u16,
     /// Bound of what is on its way to the disk.
     pub max_pending_bytes: usize,
+}
+
+impl Section for LogSettings {
+    const RANGES: &'static [Range] = &[
+        ("shards", 1, 256),
+        ("segment_bytes", 65_536, 1_073_741_824),
+        ("max_bytes", 1_048_576, 1_125_899_906_842_624),
+        ("recent_bytes", 65_536, 4_294_967_296),
+        ("linger_us", 0, 1_000_000),
+        ("frame_bytes", 1_024, 1_048_576),
+        ("frame_records", 1, 512),
+        ("max_pending_bytes", 4_194_304, 17_179_869_184),
+    ];
+
+    fn problems(&self) -> Vec<(&'static str, String)> {
+        let (files, segment) = (self.max_bytes, self.segment_bytes);
+        let is_small = files < segment;
+        let problem = || format!("{files} is less than one file, log.segment_bytes of {segment}");
+        is_small.then(|| ("max_bytes", problem())).into_iter().collect()
+    }
 }
 
 impl LogSettings {
@@ -104,7 +125,6 @@ fn certificates(
     data_dir: &Arc<DataDir>,
     tls: &TlsSettings,
 ) -> anyhow::Result<Certificates> {
-    server_names(&tls.names).context("tls.names")?;
     let configured = tls.names.clone();
     let names = move || server_names(&configured).unwrap_or_else(|_: TrustError| Vec::new());
     Certificates::open(data_dir, tls, program.clock.clone(), names)

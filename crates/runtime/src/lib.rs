@@ -8,7 +8,7 @@ mod data_dir;
 mod env;
 mod foundation;
 mod health;
-mod limits;
+pub mod limits;
 pub mod listeners;
 pub mod logs;
 mod metrics;
@@ -21,7 +21,7 @@ mod stop;
 mod tasks;
 
 pub use clock::SystemClock;
-pub use config::{ConfigError, Layers, Sources};
+pub use config::{ConfigError, Layers, Section, Sources};
 pub use data_dir::{DataDir, DataDirError, FORMAT_VERSION};
 pub use env::Env;
 pub use foundation::LogSettings;

@@ -10,8 +10,13 @@ use std::net::SocketAddr;
 use serde::Deserialize;
 use tokio::net::{TcpListener, TcpSocket};
 
+use crate::Section;
+use crate::config::Range;
+
 /// Connections that wait to be accepted; the system's `somaxconn` may lower it.
 const BACKLOG: u32 = 4_096;
+/// What an address looks like.
+const EXAMPLE: &str = "127.0.0.1:1883";
 
 /// Section `[listen]`: addresses by name; an empty text is no listener.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -35,6 +40,27 @@ impl ListenSettings {
             .map(|(name, address)| (name, address.as_str()))
             .filter(|(_, address)| !address.is_empty())
     }
+}
+
+impl Section for ListenSettings {
+    const RANGES: &'static [Range] = &[];
+
+    fn problems(&self) -> Vec<(&'static str, String)> {
+        let none = self.on().filter(|(_, address)| !is_address(address));
+        let problem = |name, text| {
+            let detail =
+                format!("{text:?} is no address and port; give one like {EXAMPLE}, or \"\" for no listener");
+            (name, detail)
+        };
+        none.map(|(name, text)| problem(name, text)).collect()
+    }
+}
+
+/// An address and port, or the name of a host and a port. Whether the host is known, only the network can tell.
+fn is_address(text: &str) -> bool {
+    let is_name = |host: &str| !host.is_empty() && !host.contains([':', '/', ' ']);
+    text.parse::<SocketAddr>().is_ok()
+        || text.rsplit_once(':').is_some_and(|(host, port)| is_name(host) && port.parse::<u16>().is_ok())
 }
 
 /// A listener that could not be bound, and what to try.
@@ -78,10 +104,7 @@ pub async fn bind(settings: &ListenSettings) -> Result<BTreeMap<&'static str, Tc
 }
 
 /// The first address of a text like `127.0.0.1:1883` or `localhost:1883`.
-///
-/// # Errors
-/// A text that is no address, or a name that nobody knows.
-pub async fn resolve(name: &'static str, text: &str) -> Result<SocketAddr, ListenError> {
+async fn resolve(name: &'static str, text: &str) -> Result<SocketAddr, ListenError> {
     let refused = |error| ListenError::Refused { name, address: text.to_owned(), error };
     let mut addresses = tokio::net::lookup_host(text).await.map_err(refused)?;
     addresses.next().ok_or_else(|| refused(io::Error::other("the name has no address")))

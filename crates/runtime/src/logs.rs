@@ -2,9 +2,12 @@
 
 use std::io::IsTerminal;
 
-use anyhow::Context;
+use anyhow::anyhow;
 use serde::Deserialize;
 use tracing_subscriber::EnvFilter;
+
+use crate::Section;
+use crate::config::Range;
 
 /// Section `[logging]`.
 #[derive(Debug, Clone, Deserialize)]
@@ -14,6 +17,14 @@ pub struct LogsSettings {
     pub filter: String,
     /// How they are written.
     pub format: Format,
+}
+
+impl Section for LogsSettings {
+    const RANGES: &'static [Range] = &[];
+
+    fn problems(&self) -> Vec<(&'static str, String)> {
+        filter(&self.filter).err().map(|problem| ("filter", problem)).into_iter().collect()
+    }
 }
 
 /// How messages are written.
@@ -31,9 +42,7 @@ pub enum Format {
 /// # Errors
 /// A filter that is none.
 pub fn start(settings: &LogsSettings) -> anyhow::Result<()> {
-    let filter = EnvFilter::builder()
-        .parse(&settings.filter)
-        .with_context(|| format!("logging.filter: {:?} is not a filter like \"info\"", settings.filter))?;
+    let filter = filter(&settings.filter).map_err(|problem| anyhow!("logging.filter: {problem}"))?;
     let terminal = std::io::stderr().is_terminal();
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let _ = match settings.format {
@@ -41,4 +50,9 @@ pub fn start(settings: &LogsSettings) -> anyhow::Result<()> {
         Format::Json => builder.json().flatten_event(true).try_init(),
     };
     Ok(())
+}
+
+fn filter(text: &str) -> Result<EnvFilter, String> {
+    let filter = EnvFilter::builder().parse(text);
+    filter.map_err(|error| format!("{text:?} is not a filter like \"info,drover_mqtt=debug\": {error}"))
 }

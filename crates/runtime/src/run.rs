@@ -17,7 +17,8 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use crate::{DataDir, Env, Part, Rng, Settings, Stop, SystemClock, Tasks, foundation, limits, listeners};
+use crate::config::Range;
+use crate::{DataDir, Env, Part, Rng, Section, Settings, Stop, SystemClock, Tasks, foundation, listeners};
 
 /// What a process is started from.
 pub struct Program {
@@ -48,6 +49,10 @@ pub struct StopSettings {
     pub finish_timeout_s: u64,
 }
 
+impl Section for StopSettings {
+    const RANGES: &'static [Range] = &[("drain_timeout_s", 0, 3_600), ("finish_timeout_s", 1, 3_600)];
+}
+
 /// What is said once everything serves.
 #[derive(Debug, Clone)]
 pub struct Announcement {
@@ -71,7 +76,6 @@ where
     F: Future<Output = anyhow::Result<Vec<Part>>>,
 {
     let (tasks, failure) = Tasks::new(stop.clone());
-    limits::raise_open_files();
 
     let data_dir = Arc::new(DataDir::open(&program.data_dir)?);
     let bound = listeners::bind(&program.settings.listen).await?;

@@ -3,9 +3,10 @@
 use serde::Deserialize;
 
 use crate::certificates::TlsSettings;
+use crate::config::Range;
 use crate::listeners::ListenSettings;
 use crate::logs::LogsSettings;
-use crate::{ConfigError, Layers, LogSettings, StopSettings};
+use crate::{ConfigError, Layers, LogSettings, Section, StopSettings};
 
 /// Section `[process]`.
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -13,6 +14,10 @@ use crate::{ConfigError, Layers, LogSettings, StopSettings};
 pub struct ProcessSettings {
     /// Threads that do the work, and as many again that serve MQTT clients; 0 means one per core.
     pub worker_threads: usize,
+}
+
+impl Section for ProcessSettings {
+    const RANGES: &'static [Range] = &[("worker_threads", 0, 1_024)];
 }
 
 /// Everything that the runtime itself can be told.
@@ -33,18 +38,23 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Reads all sections.
+    /// Reads and checks all sections.
     ///
     /// # Errors
-    /// The first section with a value that does not fit.
+    /// All that is wrong.
     pub fn read(layers: &Layers) -> Result<Self, ConfigError> {
-        Ok(Self {
-            listen: layers.section("listen")?,
-            log: layers.section("log")?,
-            logging: layers.section("logging")?,
-            tls: layers.section("tls")?,
-            stop: layers.section("stop")?,
-            process: layers.section("process")?,
-        })
+        let mut problems = Vec::new();
+        let listen = layers.section_or("listen", &mut problems);
+        let log = layers.section_or("log", &mut problems);
+        let logging = layers.section_or("logging", &mut problems);
+        let tls = layers.section_or("tls", &mut problems);
+        let stop = layers.section_or("stop", &mut problems);
+        let process = layers.section_or("process", &mut problems);
+        match (listen, log, logging, tls, stop, process) {
+            (Some(listen), Some(log), Some(logging), Some(tls), Some(stop), Some(process)) => {
+                Ok(Self { listen, log, logging, tls, stop, process })
+            }
+            _ => Err(ConfigError { problems }),
+        }
     }
 }

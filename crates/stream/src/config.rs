@@ -1,5 +1,7 @@
 //! Settings of the stream service; their defaults stand in default.toml.
 
+use drover_runtime::Section;
+use drover_runtime::config::Range;
 use serde::{Deserialize, Serialize};
 
 /// Settings of the stream service.
@@ -18,4 +20,15 @@ pub struct Config {
     pub dead_letters_per_tenant: u32,
     /// Newest events that are kept for each tenant.
     pub events_per_tenant: u32,
+}
+
+impl Section for Config {
+    const RANGES: &'static [Range] = &[
+        ("flush_points", 1, 20_000_000),
+        ("flush_interval_s", 1, 86_400),
+        ("max_future_s", 0, 31_536_000),
+        ("max_points_per_message", 1, 1_000_000),
+        ("dead_letters_per_tenant", 1, 100_000_000),
+        ("events_per_tenant", 1, 100_000_000),
+    ];
 }

@@ -59,7 +59,15 @@ impl Drover {
     /// # Panics
     /// With the end of the log, when it does not become ready.
     pub async fn start_in(directory: DataDirectory, arguments: &[&str]) -> Self {
-        let mut child = spawn(&directory, arguments);
+        Self::start_by(&[], directory, arguments).await
+    }
+
+    /// The same through another program, such as `nice` with its arguments, which must become this one by `exec`.
+    ///
+    /// # Panics
+    /// With the end of the log, when it does not become ready.
+    pub async fn start_by(starter: &[&str], directory: DataDirectory, arguments: &[&str]) -> Self {
+        let mut child = spawn(starter, &directory, arguments);
         let (http, path) = (reqwest::Client::new(), directory.path());
         let process = child.id();
         let addresses: BTreeMap<String, String> = eventually("Drover is ready", async || {
@@ -172,18 +180,50 @@ impl Drover {
         self.directory.clone()
     }
 
-    async fn signal_and_wait(&mut self, signal: &str) -> ExitStatus {
+    /// Sends it a signal, like `TERM`.
+    ///
+    /// # Panics
+    /// When it has ended.
+    pub fn signal(&self, signal: &str) {
         let process = self.child.id().expect("the process has not been waited for").to_string();
         let sent =
             Command::new("kill").args(["-s", signal, &process]).status().expect("`kill` can be started");
         assert!(sent.success(), "kill -s {signal} {process}: {sent}");
+    }
+
+    /// Waits until it has ended by itself or by a signal.
+    ///
+    /// # Panics
+    /// When the system does not let it be waited for.
+    pub async fn ended(mut self) -> ExitStatus {
+        self.child.wait().await.expect("a child can be waited for")
+    }
+
+    /// What it wrote to standard output and error so far.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.directory.log()).unwrap_or_default()
+    }
+
+    async fn signal_and_wait(&mut self, signal: &str) -> ExitStatus {
+        self.signal(signal);
         self.child.wait().await.expect("a child can be waited for")
     }
 }
 
 /// The command line without a server.
 pub fn command_line(arguments: &[&str]) -> tokio::process::Command {
-    let mut command = tokio::process::Command::new(program());
+    started_by(&[], arguments)
+}
+
+fn started_by(starter: &[&str], arguments: &[&str]) -> tokio::process::Command {
+    let mut command = match starter {
+        [] => tokio::process::Command::new(program()),
+        [first, rest @ ..] => {
+            let mut command = tokio::process::Command::new(first);
+            command.args(rest).arg(program());
+            command
+        }
+    };
     command.args(arguments).kill_on_drop(true);
     for variable in ["DROVER_URL", "DROVER_TOKEN", "DROVER_TENANT", "DROVER_DATA_DIR", "DROVER_OUTPUT"] {
         command.env_remove(variable);
@@ -191,11 +231,11 @@ pub fn command_line(arguments: &[&str]) -> tokio::process::Command {
     command
 }
 
-fn spawn(directory: &DataDirectory, arguments: &[&str]) -> Child {
+fn spawn(starter: &[&str], directory: &DataDirectory, arguments: &[&str]) -> Child {
     let log = File::options().create(true).append(true).open(directory.log()).expect("the log can be opened");
     // What an earlier process wrote there says nothing about this one.
     _ = fs::remove_file(directory.path().join("addresses.json"));
-    let mut command = command_line(&["up", "--data-dir"]);
+    let mut command = started_by(starter, &["up", "--data-dir"]);
     command.arg(directory.path());
     for name in LISTENERS {
         command.arg(format!("--listen-{name}")).arg("127.0.0.1:0");

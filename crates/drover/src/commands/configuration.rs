@@ -1,36 +1,59 @@
 //! `drover config`: the settings as the layers give them, checked or shown. Needs no server.
 
-use std::path::PathBuf;
-
-use clap::{Args, Subcommand};
+use clap::Subcommand;
+use drover_runtime::ConfigError;
+use serde_json::{Value, json};
 
 use crate::client::Target;
-use crate::config;
-use crate::failure::Outcome;
-use crate::output::{Format, Output};
+use crate::config::Configs;
+use crate::failure::{Failure, Outcome};
+use crate::output::{Format, Output, note};
+use crate::setting_args::SettingArgs;
 
 #[derive(Subcommand)]
 pub enum ConfigCommand {
-    /// Say whether the settings are right, without starting
-    Check(FileArgs),
-    /// Show every setting as TOML, secrets masked, with where it was given
-    Show(FileArgs),
+    /// Say whether the settings are right, without starting: what `drover up` would refuse is refused
+    Check(SettingArgs),
+    /// Show every setting, secrets masked, with where it was given; as a table it is TOML that `drover up` reads
+    Show(SettingArgs),
 }
 
-#[derive(Args)]
-pub struct FileArgs {
-    /// File of settings [default: drover.toml in the data directory or here, when there is one]
-    #[arg(long, env = "DROVER_CONFIG", value_name = "FILE")]
-    config: Option<PathBuf>,
-}
-
-pub fn run(command: ConfigCommand, target: &Target) -> Outcome {
-    let output = Output::new(Format::Table);
+pub fn run(command: ConfigCommand, target: &Target, output: Output) -> Outcome {
     match command {
-        ConfigCommand::Check(args) => {
-            config::check(args.config, &target.directory())?;
-            output.line("the settings are right")
-        }
-        ConfigCommand::Show(args) => output.line(config::show(args.config, &target.directory())?.trim_end()),
+        ConfigCommand::Check(args) => check(&args, target, output),
+        ConfigCommand::Show(args) => show(&args, target, output),
     }
+}
+
+fn check(args: &SettingArgs, target: &Target, output: Output) -> Outcome {
+    for warning in args.warnings() {
+        note(&format!("drover: {warning}"));
+    }
+    let problems = match args.layers(&target.directory()).and_then(|layers| Configs::read(&layers)) {
+        Ok(_) => Vec::new(),
+        Err(ConfigError { problems }) => problems,
+    };
+    if output.format != Format::Table {
+        output.value(&json!({ "valid": problems.is_empty(), "problems": problems }))?;
+    }
+    match (problems.is_empty(), output.format) {
+        (false, _) => Err(Failure::failed(problems.join("\n"))),
+        (true, Format::Table) => output.line("the settings are right"),
+        (true, _) => Ok(()),
+    }
+}
+
+fn show(args: &SettingArgs, target: &Target, output: Output) -> Outcome {
+    let layers = args.layers(&target.directory()).map_err(|error| Failure::failed(error.to_string()))?;
+    if output.format == Format::Table {
+        return output.line(layers.show_masked().trim_end());
+    }
+    let settings = serde_json::to_value(layers.masked())
+        .map_err(|error| Failure::failed(format!("the settings are no JSON: {error}")))?;
+    let origins: serde_json::Map<_, _> = layers
+        .origins()
+        .iter()
+        .map(|(key, origin)| (key.clone(), Value::String(origin.to_string())))
+        .collect();
+    output.value(&json!({ "settings": settings, "given": origins }))
 }

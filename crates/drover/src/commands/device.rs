@@ -1,7 +1,7 @@
 //! `drover device`: the registry of devices.
 
 use clap::{ArgGroup, Args, Subcommand};
-use drover_model::DeviceId;
+use drover_model::{DeviceId, ProfileId};
 use reqwest::Method;
 use serde_json::{Map, Value, json};
 
@@ -34,9 +34,9 @@ pub enum DeviceCommand {
 #[derive(Args)]
 pub struct CreateArgs {
     id: DeviceId,
-    /// Profile, the shared settings of a kind of device
+    /// Profile: the name of a kind of device, freely chosen [default: default]
     #[arg(long)]
-    profile: Option<String>,
+    profile: Option<ProfileId>,
     /// A label; may be repeated
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
     labels: Vec<(String, String)>,
@@ -51,7 +51,7 @@ pub struct UpdateArgs {
     id: DeviceId,
     /// The new profile
     #[arg(long)]
-    profile: Option<String>,
+    profile: Option<ProfileId>,
     /// A label to set; may be repeated
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
     labels: Vec<(String, String)>,
@@ -108,12 +108,12 @@ async fn create(args: CreateArgs, client: &Client, target: &Target, output: Outp
 pub async fn register(
     client: &Client,
     id: &DeviceId,
-    profile: Option<String>,
+    profile: Option<ProfileId>,
     labels: Vec<(String, String)>,
 ) -> Outcome<Value> {
     let mut body = json!({ "id": id.as_str() });
     if let Some(profile) = profile {
-        body["profile"] = json!(profile);
+        body["profile"] = json!(profile.as_str());
     }
     if !labels.is_empty() {
         body["labels"] = labels.into_iter().map(|(key, value)| (key, Value::String(value))).collect();
@@ -125,7 +125,7 @@ pub async fn register(
 fn patch(args: UpdateArgs) -> Value {
     let mut body = Map::new();
     if let Some(profile) = args.profile {
-        body.insert("profile".into(), Value::String(profile));
+        body.insert("profile".into(), Value::String(profile.to_string()));
     }
     let set = args.labels.into_iter().map(|(key, value)| (key, Value::String(value)));
     let labels: Map<_, _> = set.chain(args.remove_labels.into_iter().map(|key| (key, Value::Null))).collect();

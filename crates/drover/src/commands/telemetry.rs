@@ -15,19 +15,22 @@ use crate::period;
 const MAX_COLUMNS: usize = 8;
 
 #[derive(Args)]
-#[command(after_help = "Times: -1h, -30m, -2d, now, RFC 3339, or milliseconds since 1970.\n\nExamples:\n  \
+#[command(
+    after_help = "Times: -1h, -30m, -2d, now, a date like 2026-01-31 (its midnight in UTC), RFC 3339, or \
+                  milliseconds since 1970.\n\nExamples:\n  \
                   drover telemetry station-01 --latest\n  \
                   drover telemetry station-01 --keys temperature_c --from -1h\n  \
-                  drover telemetry station-01 --from -1d --interval 1h --agg avg")]
+                  drover telemetry station-01 --from -1d --interval 1h --agg avg"
+)]
 pub struct TelemetryArgs {
     device: DeviceId,
     /// Only these keys, separated by commas
     #[arg(long, value_delimiter = ',', value_name = "KEYS")]
     keys: Vec<String>,
-    /// Start of the range
+    /// Start of the range, as a time (see below)
     #[arg(long, allow_hyphen_values = true, value_parser = time, value_name = "TIME")]
     from: Option<String>,
-    /// End of the range
+    /// End of the range, which is not part of it
     #[arg(long, allow_hyphen_values = true, value_parser = time, value_name = "TIME")]
     to: Option<String>,
     /// Length of the intervals to aggregate over, like 5m

@@ -3,8 +3,9 @@
 use std::num::{NonZeroU16, NonZeroU32};
 
 use drover_mqtt_codec::{Ack, ConnectProperties, Packet, QoS, ReasonCode, Version};
+use drover_runtime::LogSettings;
 
-use crate::server::{NEVER_DURABLE, Server, allow_anonymous, anonymous, id, publish};
+use crate::server::{Server, allow_anonymous, anonymous, id, never_durable, publish};
 
 #[tokio::test]
 async fn the_receive_maximum_of_a_client_is_its_window() {
@@ -76,7 +77,7 @@ async fn a_subscriber_that_never_reads_is_closed() {
 
 #[tokio::test]
 async fn more_unacknowledged_messages_than_allowed_end_an_mqtt_5_client() {
-    let server = Server::start_with(&[NEVER_DURABLE], |config| {
+    let server = Server::start_with(never_durable, |config| {
         config.receive_maximum = NonZeroU16::new(2).unwrap();
     })
     .await;
@@ -89,7 +90,7 @@ async fn more_unacknowledged_messages_than_allowed_end_an_mqtt_5_client() {
 
 #[tokio::test]
 async fn an_mqtt_3_1_1_client_is_paused_at_the_window_and_loses_nothing() {
-    let server = Server::start_with(&[NEVER_DURABLE], |config| {
+    let server = Server::start_with(never_durable, |config| {
         config.receive_maximum = NonZeroU16::new(2).unwrap();
     })
     .await;
@@ -106,12 +107,15 @@ async fn an_mqtt_3_1_1_client_is_paused_at_the_window_and_loses_nothing() {
 #[tokio::test]
 async fn a_log_that_takes_nothing_ends_a_client_after_the_stall_timeout() {
     for version in [Version::V4, Version::V5] {
-        let server =
-            Server::start_with(&[NEVER_DURABLE, ("DROVER_LOG__FRAME_BYTES", "1_048_576")], |config| {
-                config.stall_timeout_s = 0;
-                config.max_unacknowledged_bytes = 1_000;
-            })
-            .await;
+        let log = |log: &mut LogSettings| {
+            never_durable(log);
+            log.frame_bytes = 1 << 20;
+        };
+        let server = Server::start_with(log, |config| {
+            config.stall_timeout_s = 0;
+            config.max_unacknowledged_bytes = 1_000;
+        })
+        .await;
         let mut device = server.device(version, "pump").await;
         device.publish(publish("v1/telemetry", Some(1), &[b' '; 1_000])).await;
         device.expect_end(ReasonCode::QuotaExceeded).await;
@@ -120,8 +124,11 @@ async fn a_log_that_takes_nothing_ends_a_client_after_the_stall_timeout() {
 
 #[tokio::test]
 async fn a_busy_log_holds_a_message_until_there_is_room() {
-    let more = [NEVER_DURABLE, ("DROVER_LOG__MAX_PENDING_BYTES", "4000")];
-    let server = Server::start_with(&more, |_| {}).await;
+    let log = |log: &mut LogSettings| {
+        never_durable(log);
+        log.max_pending_bytes = 4_000;
+    };
+    let server = Server::start_with(log, |_| {}).await;
     let mut device = server.device(Version::V5, "pump").await;
     for number in 1..=8 {
         device.publish(publish("v1/telemetry", Some(number), &[b' '; 900])).await;

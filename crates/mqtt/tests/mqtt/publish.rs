@@ -7,7 +7,7 @@ use drover_backbone::{Offset, Shard, Stream};
 use drover_mqtt_codec::{Ack, Packet, PublishProperties, QoS, ReasonCode, Version};
 use drover_proto::backbone::v1::Channel;
 
-use crate::server::{NEVER_DURABLE, Server, allow_anonymous, id, publish, with_properties};
+use crate::server::{Server, allow_anonymous, id, never_durable, publish, with_properties};
 
 #[tokio::test]
 async fn telemetry_and_events_reach_the_log_as_they_came() {
@@ -43,7 +43,7 @@ async fn telemetry_and_events_reach_the_log_as_they_came() {
 
 #[tokio::test]
 async fn nothing_is_acknowledged_before_it_is_durable() {
-    let server = Server::start_with(&[NEVER_DURABLE], |_| {}).await;
+    let server = Server::start_with(never_durable, |_| {}).await;
     for version in [Version::V4, Version::V5] {
         let mut device = server.device(version, "pump").await;
         device.publish(publish("v1/telemetry", Some(1), b"{}")).await;

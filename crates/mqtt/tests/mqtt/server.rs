@@ -11,7 +11,7 @@ use drover_mqtt_codec::{
     ConnAck, Connect, Packet, Publish, PublishProperties, QoS, ReasonCode, Secret, Subscribe, Subscription,
     Version, decode, encode,
 };
-use drover_runtime::{Env, Layers, Part, Program, Settings, Sources, Stop};
+use drover_runtime::{Env, Layers, LogSettings, Part, Program, Settings, Sources, Stop};
 use drover_testkit::Secrets;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -35,30 +35,32 @@ pub struct Server {
 }
 
 /// The log keeps records open for this long, so that they become durable only when a test flushes them.
-pub const NEVER_DURABLE: (&str, &str) = ("DROVER_LOG__LINGER_US", "1_000_000_000");
+pub fn never_durable(log: &mut LogSettings) {
+    log.linger_us = 1_000_000_000;
+}
 
 impl Server {
     pub async fn start(change: impl FnOnce(&mut Config)) -> Self {
-        Self::start_with(&[], change).await
+        Self::start_with(|_| {}, change).await
     }
 
-    pub async fn start_with(more: &[(&str, &str)], change: impl FnOnce(&mut Config)) -> Self {
-        Self::start_one(more, change, false).await
+    pub async fn start_with(log: impl FnOnce(&mut LogSettings), change: impl FnOnce(&mut Config)) -> Self {
+        Self::start_one(log, change, false).await
     }
 
     /// With the services that keep devices and credentials; nobody is registered.
     pub async fn with_control_plane() -> Self {
-        Self::start_one(&[], |_| {}, true).await
+        Self::start_one(|_| {}, |_| {}, true).await
     }
 
     async fn start_one(
-        more: &[(&str, &str)],
+        log: impl FnOnce(&mut LogSettings),
         change: impl FnOnce(&mut Config),
         has_control_plane: bool,
     ) -> Self {
         let mut config: Config = toml::from_str(drover_mqtt::DEFAULTS).unwrap();
         change(&mut config);
-        Self::open(tempfile::tempdir().unwrap(), more, config, has_control_plane).await
+        Self::open(tempfile::tempdir().unwrap(), log, config, has_control_plane).await
     }
 
     /// A server on a copy of this one's data as it is now: to this one's clients, what happens in a crash. The old one stops.
@@ -68,13 +70,13 @@ impl Server {
         let config = self.config.clone();
         self.begin_stop();
         self.stopped().await;
-        Self::open(folder, &[], config, false).await
+        Self::open(folder, |_| {}, config, false).await
     }
 
     #[expect(clippy::disallowed_methods, reason = "the test's own task")]
     async fn open(
         folder: tempfile::TempDir,
-        more: &[(&str, &str)],
+        log: impl FnOnce(&mut LogSettings),
         config: Config,
         has_control_plane: bool,
     ) -> Self {
@@ -83,9 +85,10 @@ impl Server {
         let mut variables: Vec<(String, String)> =
             listeners.iter().map(|(name, at)| (format!("DROVER_LISTEN__{name}"), (*at).to_owned())).collect();
         variables.push(("DROVER_LOG__SEGMENT_BYTES".into(), "4_194_304".into()));
-        variables.extend(more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         let layers = Layers::load(Sources { variables, ..Sources::default() }).unwrap();
-        let program = Program::new(Settings::read(&layers).unwrap(), folder.path().join("data"));
+        let mut runtime = Settings::read(&layers).unwrap();
+        log(&mut runtime.log);
+        let program = Program::new(runtime, folder.path().join("data"));
         let secrets = Secrets::default();
         for device in ["pump@default", "fan@default", "pump@acme"] {
             secrets.insert(device, TOKEN);

@@ -115,12 +115,31 @@ fn given_files_are_used_and_read_again_when_they_change() {
 fn half_a_pair_of_files_and_a_lost_key_are_refused() {
     let place = place();
     let settings = TlsSettings { key_file: PathBuf::from("own.key"), ..TlsSettings::default() };
-    let error = place.open_with(&settings, Vec::new).err().unwrap();
-    assert!(error.to_string().contains("belong together"), "{error}");
+    let problems = settings.problems();
+    assert!(problems[0].1.contains("belong together"), "{problems:?}");
     drop(place.open());
     std::fs::remove_file(place.data_dir.file("ca.key")).unwrap();
     let error = place.open_with(&TlsSettings::default(), Vec::new).err().unwrap();
     assert!(error.to_string().contains("ca.key"), "{error}");
+}
+
+#[test]
+fn files_that_are_no_pair_and_names_that_are_none_are_told_before_anything_starts() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        std::fs::write(folder.path().join(name), text).unwrap();
+        folder.path().join(name)
+    };
+    let mut settings = TlsSettings {
+        names: vec!["no name".to_owned()],
+        certificate_file: folder.path().join("absent.crt"),
+        key_file: file("own.key", ""),
+    };
+    let problems = settings.problems();
+    assert_eq!(problems.iter().map(|(key, _)| *key).collect::<Vec<_>>(), ["names", "certificate_file"]);
+    assert!(problems[1].1.contains("absent.crt: No such file"), "{problems:?}");
+    settings = TlsSettings { names: Vec::new(), certificate_file: file("own.crt", "nothing"), ..settings };
+    assert!(settings.problems()[0].1.contains("own.crt and "), "{:?}", settings.problems());
 }
 
 #[test]

@@ -5,8 +5,10 @@ use super::{Layers, nearest};
 /// Variables that the command line reads itself.
 const NOT_SETTINGS: [&str; 6] =
     ["DROVER_CONFIG", "DROVER_DATA_DIR", "DROVER_OUTPUT", "DROVER_TENANT", "DROVER_TOKEN", "DROVER_URL"];
-/// Names after `DROVER_LISTEN_`; the command line reads these too.
-const LISTENERS: [&str; 9] = ["API", "COAP", "COAPS", "GRPC", "HTTP", "HTTPS", "MQTT", "MQTTS", "WS"];
+/// Names after `DROVER_LISTEN_` that are settings of `[listen]`.
+const LISTENERS: [&str; 4] = ["API", "MQTT", "MQTTS", "WS"];
+/// Names after `DROVER_LISTEN_` of which only the command line speaks, since nothing serves them yet.
+const UNSERVED: [&str; 5] = ["COAP", "COAPS", "GRPC", "HTTP", "HTTPS"];
 
 /// The variables whose name begins with `DROVER_`, sorted. Those that are not UTF-8 are left out.
 pub fn environment() -> Vec<(String, String)> {
@@ -30,11 +32,16 @@ pub(super) fn setting(name: &str, layers: &Layers) -> Result<Option<String>, Str
     if key.contains("__") {
         return Ok(Some(key.split("__").map(str::to_ascii_lowercase).collect::<Vec<_>>().join(".")));
     }
-    if key.strip_prefix("LISTEN_").is_some_and(|listener| LISTENERS.contains(&listener)) {
-        return Ok(None);
+    if let Some(listener) = key.strip_prefix("LISTEN_") {
+        if LISTENERS.contains(&listener) {
+            return Ok(Some(format!("listen.{}", listener.to_ascii_lowercase())));
+        }
+        if UNSERVED.contains(&listener) {
+            return Ok(None);
+        }
     }
     let mut known: Vec<String> = NOT_SETTINGS.map(str::to_owned).into();
-    known.extend(LISTENERS.map(|listener| format!("DROVER_LISTEN_{listener}")));
+    known.extend(LISTENERS.into_iter().chain(UNSERVED).map(|listener| format!("DROVER_LISTEN_{listener}")));
     known.extend(layers.keys().iter().map(|key| variable(key)));
     Err(format!(
         "unknown variable {name}; settings are DROVER_<SECTION>__<KEY>; nearest: {}",

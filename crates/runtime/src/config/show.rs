@@ -8,7 +8,7 @@ use toml::{Table, Value};
 use super::Origin;
 
 /// What stands for a secret.
-const MASK: &str = "\"***\"";
+const MASK: &str = "***";
 
 pub(super) fn show(sections: &[String], values: &Table, origins: &BTreeMap<String, Origin>) -> String {
     let mut text = String::new();
@@ -27,7 +27,7 @@ fn section(path: &str, table: &Table, origins: &BTreeMap<String, Origin>, text: 
     writeln!(text, "{separator}[{path}]").expect("writing to a string cannot fail");
     for (name, value) in table.iter().filter(|(_, value)| !inner(value)) {
         let key = format!("{path}.{name}");
-        let shown = if is_secret(name, value) { MASK.to_owned() } else { value.to_string() };
+        let shown = mask(name, value).to_string();
         let origin = origins.get(&key).map(|origin| format!("  # from {origin}")).unwrap_or_default();
         writeln!(text, "{name} = {shown}{origin}").expect("writing to a string cannot fail");
     }
@@ -38,6 +38,22 @@ fn section(path: &str, table: &Table, origins: &BTreeMap<String, Origin>, text: 
             section(&format!("{path}.{name}"), table, origins, text);
         }
     }
+}
+
+/// The values with masked secrets.
+pub(super) fn masked(values: &Table) -> Table {
+    let shown = values.iter().map(|(name, value)| {
+        let shown = match value {
+            Value::Table(inner) => Value::Table(masked(inner)),
+            value => mask(name, value),
+        };
+        (name.clone(), shown)
+    });
+    shown.collect()
+}
+
+fn mask(name: &str, value: &Value) -> Value {
+    if is_secret(name, value) { Value::String(MASK.to_owned()) } else { value.clone() }
 }
 
 /// A text whose key says that it is secret. Paths of files are not.

@@ -25,6 +25,15 @@ struct Anonymous {
     deny: Vec<String>,
 }
 
+impl Section for Mqtt {
+    const RANGES: &'static [Range] = &[("max_keep_alive_s", 0, 65_535)];
+
+    fn problems(&self) -> Vec<(&'static str, String)> {
+        let is_bad = self.anonymous.deny.iter().any(String::is_empty);
+        if is_bad { vec![("anonymous.deny", "a filter is empty".to_owned())] } else { Vec::new() }
+    }
+}
+
 fn sources<'a>(variables: &[(&str, &str)]) -> Sources<'a> {
     let variables = variables.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
     Sources { sections: &[("mqtt", MQTT)], variables, ..Sources::default() }
@@ -101,8 +110,15 @@ fn one_underscore_too_few_is_noticed() {
 
 #[test]
 fn variables_of_the_command_line_are_no_settings() {
-    let mine = [("DROVER_LISTEN_MQTT", "127.0.0.1:0"), ("DROVER_URL", "x"), ("DROVER_TOKEN", "y")];
-    Layers::load(sources(&mine)).unwrap();
+    let mine = [("DROVER_LISTEN_COAP", "127.0.0.1:0"), ("DROVER_URL", "x"), ("DROVER_TOKEN", "y")];
+    assert!(Layers::load(sources(&mine)).unwrap().origins().is_empty());
+}
+
+#[test]
+fn the_short_variable_of_a_listener_is_its_setting() {
+    let layers = Layers::load(sources(&[("DROVER_LISTEN_MQTT", "127.0.0.1:7")])).unwrap();
+    assert_eq!(layers.value("listen.mqtt").and_then(Value::as_str), Some("127.0.0.1:7"));
+    assert_eq!(layers.origin("listen.mqtt").unwrap().to_string(), "DROVER_LISTEN_MQTT");
     assert!(problems(&[("DROVER_LISTEN_MQQT", "x")]).contains("DROVER_LISTEN_MQTT"));
 }
 
@@ -114,10 +130,25 @@ fn a_wrong_type_is_told_with_what_is_expected() {
         "{text}"
     );
     assert!(text.contains("mqtt.anonymous (DROVER_MQTT__ANONYMOUS): expected a table"), "{text}");
-    let layers = Layers::load(sources(&[("DROVER_MQTT__MAX_KEEP_ALIVE_S", "70000")])).unwrap();
-    let error = layers.section::<Mqtt>("mqtt").unwrap_err().to_string();
-    assert!(error.contains("[mqtt]") && error.contains("70000"), "{error}");
-    assert!(error.contains("DROVER_MQTT__MAX_KEEP_ALIVE_S"), "{error}");
+}
+
+#[test]
+fn a_value_that_makes_no_sense_is_told_with_its_origin() {
+    let refused = |variable: (&str, &str)| {
+        Layers::load(sources(&[variable])).unwrap().section::<Mqtt>("mqtt").unwrap_err().to_string()
+    };
+    for value in ["70000", "-1"] {
+        assert_eq!(
+            refused(("DROVER_MQTT__MAX_KEEP_ALIVE_S", value)),
+            format!(
+                "mqtt.max_keep_alive_s (DROVER_MQTT__MAX_KEEP_ALIVE_S): {value} is out of range; use 0 to 65535"
+            )
+        );
+    }
+    assert_eq!(
+        refused(("DROVER_MQTT__ANONYMOUS__DENY", "[\"\"]")),
+        "mqtt.anonymous.deny (DROVER_MQTT__ANONYMOUS__DENY): a filter is empty"
+    );
 }
 
 #[test]

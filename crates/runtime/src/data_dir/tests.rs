@@ -57,6 +57,29 @@ fn a_newer_directory_is_refused_with_both_versions() {
 }
 
 #[test]
+fn a_foreign_directory_is_refused_and_left_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("thesis.txt"), "").unwrap();
+    let error = DataDir::open(folder.path()).unwrap_err().to_string();
+    let named = format!("{} holds other things than Drover's data (thesis.txt)", folder.path().display());
+    assert!(error.starts_with(&named) && error.contains("--data-dir"), "{error}");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn what_may_precede_the_first_start_is_not_foreign() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("lost+found")).unwrap();
+    fs::write(folder.path().join("drover.toml"), "").unwrap();
+    // As a start leaves it that was killed early.
+    fs::write(folder.path().join("lock"), "1\n").unwrap();
+    drop(DataDir::open(folder.path()).unwrap());
+    // Once it is Drover's, everything in it is.
+    fs::write(folder.path().join("notes.txt"), "").unwrap();
+    DataDir::open(folder.path()).unwrap();
+}
+
+#[test]
 fn a_place_that_cannot_be_written_is_refused_with_a_remedy() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("file");

@@ -101,8 +101,9 @@ async fn what_does_not_leave_or_finish_is_given_up_at_its_deadline_and_named() {
         Ok(vec![Part::new("test").listen("api", never).task("work", std::future::pending())])
     };
     let announce = |_: &Announcement| stop.begin_drain();
-    let impatient = [("DROVER_STOP__DRAIN_TIMEOUT_S", "0"), ("DROVER_STOP__FINISH_TIMEOUT_S", "0")];
-    let error = run(program(&folder, &impatient), stop.clone(), build, announce).await.unwrap_err();
+    let mut impatient = program(&folder, &[]);
+    impatient.settings.stop = StopSettings { drain_timeout_s: 0, finish_timeout_s: 0 };
+    let error = run(impatient, stop.clone(), build, announce).await.unwrap_err();
     assert!(
         error.to_string().starts_with("not finished in 0 s: ") && error.to_string().contains("work"),
         "{error}"

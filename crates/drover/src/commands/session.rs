@@ -1,0 +1,100 @@
+//! `drover session`: MQTT clients as the server knows them, connected or not.
+
+use clap::Subcommand;
+use serde_json::Value;
+
+use super::LIST_LIMIT;
+use crate::client::{Client, Query, Target};
+use crate::failure::{Code, Failure, Outcome};
+use crate::output::{Column, Output, field};
+
+#[derive(Subcommand)]
+pub enum SessionCommand {
+    /// Sessions, older ones first
+    List {
+        /// Only those with this client id
+        #[arg(long, value_name = "CLIENT_ID")]
+        client_id: Option<String>,
+        /// Only those of this device
+        #[arg(long, value_name = "ID")]
+        device: Option<drover_model::DeviceId>,
+        /// The most to show
+        #[arg(long, default_value_t = LIST_LIMIT, value_name = "N")]
+        limit: usize,
+    },
+    /// One session with its subscriptions
+    Show {
+        /// Its id, or a client id that only one session has
+        session: String,
+    },
+    /// End a session, with everything that waits in it; a connected client is disconnected
+    End {
+        /// Its id, or a client id that only one session has
+        session: String,
+    },
+}
+
+const COLUMNS: &[Column] = &[
+    ("ID", |s| field(s, "/id")),
+    ("CLIENT ID", |s| field(s, "/client_id")),
+    ("OWNER", |s| field(s, "/owner")),
+    ("CONNECTED", |s| field(s, "/connected")),
+    ("OFFLINE SINCE", |s| field(s, "/offline_since")),
+    ("EXPIRY (S)", |s| field(s, "/expiry_s")),
+    ("SUBSCRIPTIONS", |s| subscriptions(s)),
+    ("QUEUED", |s| field(s, "/queued")),
+    ("BYTES", |s| field(s, "/queued_bytes")),
+];
+
+pub async fn run(command: SessionCommand, target: &Target, output: Output) -> Outcome {
+    let client = target.client()?;
+    match command {
+        SessionCommand::List { client_id, device, limit } => {
+            let owner = device.map(|device| format!("device:{device}"));
+            let filters = [("client_id", client_id), ("owner", owner)];
+            let query: Query = filters.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
+            output.list(COLUMNS, client.list("/v1/sessions", &query, limit).await?)
+        }
+        SessionCommand::Show { session } => output.object(COLUMNS, &find(&client, &session).await?),
+        SessionCommand::End { session } => {
+            let session = find(&client, &session).await?;
+            client.delete(&format!("/v1/sessions/{}", field(&session, "/id"))).await
+        }
+    }
+}
+
+/// A session by client id, or else by its own id.
+async fn find(client: &Client, name: &str) -> Outcome<Value> {
+    let query: Query = [("client_id", name.to_owned())].into_iter().collect();
+    let mut found = client.list("/v1/sessions", &query, 2).await?;
+    match found.len() {
+        0 if name.parse::<u64>().is_ok() => client.get(&format!("/v1/sessions/{name}"), &Query::new()).await,
+        0 => Err(Failure::new(Code::NotFound, format!("there is no session with the client id {name:?}"))),
+        1 => Ok(found.remove(0)),
+        _ => Err(Failure::failed(format!(
+            "several sessions have the client id {name:?}; see `drover session list --client-id {name}` and give an id"
+        ))),
+    }
+}
+
+fn subscriptions(session: &Value) -> String {
+    let subscriptions = session.get("subscriptions").and_then(Value::as_array).map(Vec::as_slice);
+    let one = |subscription: &Value| {
+        format!("{} ({})", field(subscription, "/filter"), field(subscription, "/qos"))
+    };
+    subscriptions.unwrap_or_default().iter().map(one).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn subscriptions_stand_one_a_line_with_their_qos() {
+        let session = json!({"subscriptions": [{"filter": "a/#", "qos": 1}, {"filter": "b", "qos": 0}]});
+        assert_eq!(subscriptions(&session), "a/# (1)\nb (0)");
+        assert_eq!(subscriptions(&json!({})), "");
+    }
+}
