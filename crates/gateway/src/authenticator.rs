@@ -54,7 +54,7 @@ pub struct Identity {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AuthenticationError {
     /// Unknown name or wrong secret; which of them is not said.
-    #[error("unknown name or wrong secret")]
+    #[error("unknown name or wrong token")]
     BadCredentials,
     /// Too many failures from this source or for this account.
     #[error("too many failed attempts; try again later")]
