@@ -41,6 +41,7 @@ impl WebSocket {
             .write_buffer_size(0)
             .max_message_size(Some(max_bytes))
             .max_frame_size(Some(max_bytes));
+        #[expect(clippy::result_large_err, reason = "the type that tungstenite asks for")]
         let agree = |request: &Request, response| match check(request, gateway, source) {
             Ok(()) => Ok(agreed(response)),
             Err(refusal) => {

@@ -1,3 +1,5 @@
+//! The arithmetic of budgets, by a clock of the tests.
+
 use drover_model::DeviceId;
 
 use super::*;
