@@ -141,15 +141,19 @@ async fn refuse<T>(
 ) -> Result<T, End> {
     if let (Some(version), Some(reason)) = (version, end.reason()) {
         let text = if let End::Refused { text, .. } = &end { Some((*text).to_owned()) } else { None };
-        let properties = ConnAckProperties { reason_string: text, ..ConnAckProperties::default() };
-        let answer = ConnAck { session_present: false, reason, properties: Some(Box::new(properties)) };
-        let answer = Packet::ConnAck(answer);
         let mut output = BytesMut::new();
-        if encoded_len(&answer, version).is_ok_and(|length| length <= max)
-            && encode(&answer, version, &mut output).is_ok()
-        {
-            transport.write_all(&output).await?;
-            transport.flush().await?;
+        // MQTT 5, 3.2.2.3.9: the text is left out when it makes the packet too long.
+        for reason_string in [text, None] {
+            let properties = ConnAckProperties { reason_string, ..ConnAckProperties::default() };
+            let answer = ConnAck { session_present: false, reason, properties: Some(Box::new(properties)) };
+            let answer = Packet::ConnAck(answer);
+            if encoded_len(&answer, version).is_ok_and(|length| length <= max)
+                && encode(&answer, version, &mut output).is_ok()
+            {
+                transport.write_all(&output).await?;
+                transport.flush().await?;
+                break;
+            }
         }
     }
     linger(&mut transport).await;

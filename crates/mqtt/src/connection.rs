@@ -104,8 +104,10 @@ impl Connection {
         admitted: Admitted,
         (limits, unread): (Limits, BytesMut),
     ) -> Self {
+        let mut seat = admitted.seat;
+        seat.is_accepted = true;
         let mut connection = Self {
-            seat: admitted.seat,
+            seat,
             transport,
             is_unread_whole: !unread.is_empty(),
             unread: if unread.is_empty() { BytesMut::new() } else { unread },
@@ -130,7 +132,8 @@ impl Connection {
 
     /// Whether a further QoS 1 or 2 message exceeds the receive maximum (MQTT 5, 4.9).
     pub(crate) fn is_window_full(&self) -> bool {
-        let unreleased = self.seat.session.state.lock().unreleased.len();
+        let unreleased =
+            self.seat.session.state.lock().unreleased.iter().filter(|known| known.is_counted).count();
         self.version() == Version::V5
             && self.answers.publishes() + unreleased >= usize::from(self.gateway.config.receive_maximum.get())
     }
@@ -302,10 +305,10 @@ impl Connection {
                 Ok(())
             }
             Packet::Disconnect(packet) => Err(self.farewell(&packet)),
-            Packet::Auth(_) => Err(End::refused(
-                ReasonCode::BadAuthenticationMethod,
-                "extended authentication is not offered",
-            )),
+            // MQTT 5, 4.12: nobody has agreed on a method.
+            Packet::Auth(_) => {
+                Err(End::refused(ReasonCode::ProtocolError, "extended authentication is not offered"))
+            }
             Packet::Connect(_)
             | Packet::ConnAck(_)
             | Packet::SubAck(_)

@@ -56,6 +56,8 @@ impl Outbound {
         let message = &*delivery.message;
         let message_expiry_s = match message.expiry_left(|| clock.now().as_millis()) {
             Ok(left) => left,
+            // MQTT 5, 4.3.3: what was sent before does not expire any more.
+            Err(Expired) if entry.is_sent => Some(0),
             Err(Expired) => {
                 metrics.dropped("expired");
                 return false;

@@ -26,10 +26,18 @@ pub(crate) fn receive(
     scratch: &mut Scratch,
 ) -> Result<(), End> {
     let topic = resolve_alias(connection, &mut publish)?;
-    check_protocol(connection, &publish)?;
+    // MQTT 5, 3.3.4: a client never sends subscription identifiers.
+    if publish.properties.as_ref().is_some_and(|properties| !properties.subscription_ids.is_empty()) {
+        return Err(End::refused(ReasonCode::ProtocolError, "PUBLISH has a subscription identifier"));
+    }
     connection.gateway.metrics.received(publish.qos);
+    // What is repeated has its place in the window already.
     if publish.qos == QoS::ExactlyOnce && is_repeated(connection, &publish) {
         return Ok(());
+    }
+    if publish.packet_id.is_some() && connection.is_window_full() {
+        let text = "more messages are unacknowledged than the receive maximum allows";
+        return Err(End::refused(ReasonCode::ReceiveMaximumExceeded, text));
     }
     publish.topic = topic;
     handle(connection, publish, scratch)
@@ -62,26 +70,14 @@ pub(crate) fn handle(
     }
 }
 
-/// What a client must not send ends the connection.
-fn check_protocol(connection: &Connection, publish: &Publish) -> Result<(), End> {
-    if publish.packet_id.is_some() && connection.is_window_full() {
-        let text = "more messages are unacknowledged than the receive maximum allows";
-        return Err(End::refused(ReasonCode::ReceiveMaximumExceeded, text));
-    }
-    // MQTT 5, 3.3.4: a client never sends subscription identifiers.
-    if publish.properties.as_ref().is_some_and(|properties| !properties.subscription_ids.is_empty()) {
-        return Err(End::refused(ReasonCode::ProtocolError, "PUBLISH has a subscription identifier"));
-    }
-    Ok(())
-}
-
 /// Whether a QoS 2 message came before and was not released (MQTT 5, 4.3.3): it is acknowledged, and not taken again.
 fn is_repeated(connection: &mut Connection, publish: &Publish) -> bool {
     let Some(packet_id) = publish.packet_id else { return false };
     let ticket = {
-        let state = connection.seat.session.state.lock();
-        let known = state.unreleased.iter().find(|known| known.packet_id == packet_id);
+        let mut state = connection.seat.session.state.lock();
+        let known = state.unreleased.iter_mut().find(|known| known.packet_id == packet_id);
         let Some(known) = known else { return false };
+        known.is_counted = true;
         known.ticket.clone()
     };
     connection.answers.push(Answer::PubRec(packet_id), Outcome::durable(ticket), 0);
@@ -93,7 +89,7 @@ fn acknowledge(connection: &mut Connection, publish: &Publish, outcome: Outcome)
     let Some(packet_id) = publish.packet_id else { return };
     let answer = if publish.qos == QoS::ExactlyOnce {
         if !outcome.reason.is_error() {
-            let unreleased = Unreleased { packet_id, ticket: outcome.ticket.clone() };
+            let unreleased = Unreleased { packet_id, ticket: outcome.ticket.clone(), is_counted: true };
             connection.seat.session.state.lock().unreleased.push(unreleased);
         }
         Answer::PubRec(packet_id)

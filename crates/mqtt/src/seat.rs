@@ -11,7 +11,7 @@ use drover_proto::sessions::v1::{self, change::Change};
 
 use crate::error::End;
 use crate::gateway::Gateway;
-use crate::journal::will_to;
+use crate::journal::{suspect_to, will_to};
 use crate::session::{Attachment, Client, Ending, Session, SessionKey, State, Subscription};
 use crate::space::{Sessions, Space};
 use crate::will::{self, Will};
@@ -43,6 +43,8 @@ pub(crate) struct Seat {
     pub(crate) space: Arc<Space>,
     pub(crate) session: Arc<Session>,
     pub(crate) attachment: Arc<Attachment>,
+    /// CONNACK said yes. Who was let down before leaves no will.
+    pub(crate) is_accepted: bool,
 }
 
 /// A seat that was just taken.
@@ -69,6 +71,7 @@ impl Seat {
         let key = SessionKey { owner: client.owner(), client_id: wish.client_id.clone() };
         let attachment = Arc::new(Attachment::new(client));
         let mut displaced = Displaced::default();
+        let now_ms = gateway.clock.now().as_millis();
         let (session, is_present) = {
             let mut sessions = space.sessions.lock();
             let known = sessions.by_key.get(&key).cloned();
@@ -78,7 +81,7 @@ impl Seat {
                 return Err(End::refused(ReasonCode::QuotaExceeded, "the tenant has too many connections"));
             };
             let known = known.filter(|known| {
-                let stays = !wish.clean_start && may_resume(&known.state.lock(), &attachment, gateway);
+                let stays = !wish.clean_start && may_resume(&known.state.lock(), &attachment, now_ms);
                 displace(known, stays, &mut displaced);
                 stays
             });
@@ -95,6 +98,8 @@ impl Seat {
             state.window = wish.window;
             state.place = Some(place);
             state.outbox.rewind();
+            // MQTT 5, 4.9: windows begin anew with the connection.
+            state.unreleased.iter_mut().for_each(|known| known.is_counted = false);
             if let Some(at_ms) = state.armed_ms.take() {
                 space.disarm(session.number, at_ms);
             }
@@ -104,9 +109,10 @@ impl Seat {
         if wish.expiry_s > 0 {
             session.set_durable();
         }
-        let seat = Self { gateway: gateway.clone(), space, session, attachment };
-        seat.gateway.send_off(&seat.space, displaced);
-        let ticket = seat.note_opening()?;
+        let seat = Self { gateway: gateway.clone(), space, session, attachment, is_accepted: false };
+        let ended = seat.gateway.send_off(&seat.space, displaced);
+        // The opening stands behind the end of the session before.
+        let ticket = seat.note_opening()?.or(ended);
         Ok(Taken { seat, is_present, ticket })
     }
 
@@ -140,7 +146,7 @@ impl Seat {
     pub(crate) fn leave(&self, leaving: Leaving, expiry_s: Option<u32>) {
         let (gateway, space, session) = (&self.gateway, &self.space, &self.session);
         space.sessions.lock().detach(session, &self.attachment);
-        let now_ms = gateway.now_ms();
+        let now_ms = gateway.clock.now().as_millis();
         let (will, closed) = {
             let mut state = session.state.lock();
             if !state.is_held_by(&self.attachment) {
@@ -164,7 +170,9 @@ impl Seat {
         };
         let sent = will.and_then(|will| will::send(gateway, space, session, *will));
         match closed {
-            None => gateway.bury(space, session, sent),
+            None => {
+                gateway.bury(space, session, sent);
+            }
             Some((closed, next_ms)) => {
                 // Without a record the session is taken for connected until the server stops; the checkpoint knows better.
                 gateway.note(space, session, Change::Closed(closed));
@@ -178,22 +186,27 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.leave(Leaving::WithWill, None);
+        self.leave(if self.is_accepted { Leaving::WithWill } else { Leaving::Goodbye }, None);
     }
 }
 
+/// Whether the session goes on when the connection that has it, if any, is driven out.
 fn is_alive(state: &State, now_ms: i64) -> bool {
-    let has_expired = state.attachment.is_none() && state.ends_at_ms().is_some_and(|end_ms| end_ms <= now_ms);
+    let has_expired = match state.attachment {
+        // MQTT 5, 3.1.2.11.2: it ends with its connection.
+        Some(_) => state.expiry_s == 0,
+        None => state.ends_at_ms().is_some_and(|end_ms| end_ms <= now_ms),
+    };
     !state.has_ended && !has_expired
 }
 
 /// The session of an application whose key was made anew may hold more than the new key allows: then it is another's.
-fn may_resume(state: &State, attachment: &Attachment, gateway: &Gateway) -> bool {
+fn may_resume(state: &State, attachment: &Attachment, now_ms: i64) -> bool {
     let client = &attachment.client;
     let covers = |subscription: &Subscription| {
         TopicFilter::parse(&subscription.filter).is_ok_and(|filter| client.scopes_cover(filter.filter()))
     };
-    is_alive(state, gateway.now_ms()) && (client.scopes().is_none() || state.subscriptions.iter().all(covers))
+    is_alive(state, now_ms) && (client.scopes().is_none() || state.subscriptions.iter().all(covers))
 }
 
 fn begin(
@@ -241,6 +254,7 @@ fn closed(session: &Session, state: &State) -> (v1::Closed, Option<i64>) {
         sent_through: state.outbox.sent_through,
         will_due_ms,
         expiry_s: state.expiry_s,
+        suspect: state.outbox.suspect.map(suspect_to),
     };
     (closed, state.next_due_ms())
 }
@@ -252,19 +266,18 @@ impl Gateway {
         self.journal.append(&space.tenant, change).ok()
     }
 
-    /// Ends what a new connection drove out.
-    fn send_off(&self, space: &Arc<Space>, displaced: Displaced) {
+    /// Ends what a new connection drove out; answers what tells that a session's end is durable.
+    fn send_off(&self, space: &Arc<Space>, displaced: Displaced) -> Option<Ticket> {
         if let Some(attachment) = displaced.attachment {
             attachment.end(Ending::TakenOver);
         }
         let sent = displaced.will.and_then(|(session, will)| will::send(self, space, &session, *will));
-        if let Some(session) = displaced.ended {
-            self.bury(space, &session, sent);
-        }
+        displaced.ended.and_then(|session| self.bury(space, &session, sent))
     }
 
-    /// Takes a session that has ended out of everything. Its end is noted when its will is durable, if that is given.
-    fn bury(&self, space: &Arc<Space>, session: &Arc<Session>, will: Option<Ticket>) {
+    /// Takes a session that has ended out of everything; answers what tells that this is durable. With a will, its end is noted when that
+    /// is durable: a kill in between loses neither.
+    fn bury(&self, space: &Arc<Space>, session: &Arc<Session>, will: Option<Ticket>) -> Option<Ticket> {
         space.sessions.lock().remove(session);
         let (subscriptions, has_record) = {
             let mut state = session.state.lock();
@@ -274,7 +287,7 @@ impl Gateway {
         };
         space.unsubscribe(session.number, subscriptions.iter().map(|subscription| &*subscription.filter));
         if !has_record {
-            return;
+            return None;
         }
         let Some(mut will) = will else { return self.journal.end(&space.tenant, session.number) };
         let (journal, tenant, number) = (self.journal.clone(), space.tenant.clone(), session.number);
@@ -284,6 +297,7 @@ impl Gateway {
                 journal.end(&tenant, number);
             }
         });
+        None
     }
 
     /// Ends a session whose queue is over its bound; its will is published soon.
@@ -341,7 +355,9 @@ impl Gateway {
             }
             match next_ms {
                 Some(at_ms) => space.arm(&session, at_ms),
-                None if session.state.lock().has_ended => self.bury(space, &session, sent),
+                None if session.state.lock().has_ended => {
+                    self.bury(space, &session, sent);
+                }
                 None => {}
             }
             self.journal.touch(space, &session);

@@ -75,7 +75,7 @@ async fn auth_after_connect_ends_the_connection() {
     let server = Server::start(|_| {}).await;
     let mut device = server.device(Version::V5, "pump").await;
     device.send_bytes(&[0xF0, 0]).await;
-    device.expect_end(ReasonCode::BadAuthenticationMethod).await;
+    device.expect_end(ReasonCode::ProtocolError).await;
 }
 
 #[tokio::test]

@@ -4,12 +4,22 @@
 
 mod applications;
 mod bad_input;
+mod clients;
 mod connect;
 mod credentials;
 mod flow;
 mod limits;
+mod model;
+mod properties;
 mod publish;
+mod qos2;
+mod retained;
 mod server;
+mod session_ends;
 mod sessions;
+mod shared;
+mod strict;
 mod subscribe;
+mod subscriptions;
 mod transports;
+mod wills;

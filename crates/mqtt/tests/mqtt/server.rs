@@ -3,9 +3,12 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::num::NonZeroU16;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use drover_model::{Clock, Now, Timestamp};
 use drover_mqtt::Config;
 use drover_mqtt_codec::{
     ConnAck, Connect, Packet, Publish, PublishProperties, QoS, ReasonCode, Secret, Subscribe, Subscription,
@@ -30,8 +33,22 @@ pub struct Server {
     pub secrets: Secrets,
     stop: Stop,
     config: Config,
+    ahead: Ahead,
     running: JoinHandle<anyhow::Result<()>>,
+    log: fn(&mut LogSettings),
     folder: tempfile::TempDir,
+}
+
+/// How far the server's time of day is ahead, in milliseconds.
+type Ahead = Arc<AtomicI64>;
+
+/// The system's time of day, and a test may put it forward.
+struct ClockAhead(Clock, Ahead);
+
+impl Now for ClockAhead {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(self.0.now().as_millis() + self.1.load(Ordering::Relaxed))
+    }
 }
 
 /// The log keeps records open for this long, so that they become durable only when a test flushes them.
@@ -44,7 +61,7 @@ impl Server {
         Self::start_with(|_| {}, change).await
     }
 
-    pub async fn start_with(log: impl FnOnce(&mut LogSettings), change: impl FnOnce(&mut Config)) -> Self {
+    pub async fn start_with(log: fn(&mut LogSettings), change: impl FnOnce(&mut Config)) -> Self {
         Self::start_one(log, change, false).await
     }
 
@@ -54,29 +71,46 @@ impl Server {
     }
 
     async fn start_one(
-        log: impl FnOnce(&mut LogSettings),
+        log: fn(&mut LogSettings),
         change: impl FnOnce(&mut Config),
         has_control_plane: bool,
     ) -> Self {
         let mut config: Config = toml::from_str(drover_mqtt::DEFAULTS).unwrap();
         change(&mut config);
-        Self::open(tempfile::tempdir().unwrap(), log, config, has_control_plane).await
+        let data = (tempfile::tempdir().unwrap(), Ahead::default());
+        Self::open(data, log, config, has_control_plane).await
+    }
+
+    /// Puts the server's time of day forward. It looks at it twice a second.
+    pub fn advance(&self, by: Duration) {
+        self.ahead.fetch_add(i64::try_from(by.as_millis()).unwrap(), Ordering::Relaxed);
     }
 
     /// A server on a copy of this one's data as it is now: to this one's clients, what happens in a crash. The old one stops.
     pub async fn restarted(self) -> Self {
+        let data = self.copied();
+        self.restarted_on(data).await
+    }
+
+    /// The data as a crash at this moment would leave them.
+    pub fn copied(&self) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
         copy(&self.folder.path().join("data"), &folder.path().join("data"));
-        let config = self.config.clone();
+        folder
+    }
+
+    /// A server with other data in place of this one, which stops.
+    pub async fn restarted_on(self, data: tempfile::TempDir) -> Self {
+        let (config, ahead, log) = (self.config.clone(), self.ahead.clone(), self.log);
         self.begin_stop();
         self.stopped().await;
-        Self::open(folder, |_| {}, config, false).await
+        Self::open((data, ahead), log, config, false).await
     }
 
     #[expect(clippy::disallowed_methods, reason = "the test's own task")]
     async fn open(
-        folder: tempfile::TempDir,
-        log: impl FnOnce(&mut LogSettings),
+        (folder, ahead): (tempfile::TempDir, Ahead),
+        log: fn(&mut LogSettings),
         config: Config,
         has_control_plane: bool,
     ) -> Self {
@@ -88,7 +122,8 @@ impl Server {
         let layers = Layers::load(Sources { variables, ..Sources::default() }).unwrap();
         let mut runtime = Settings::read(&layers).unwrap();
         log(&mut runtime.log);
-        let program = Program::new(runtime, folder.path().join("data"));
+        let mut program = Program::new(runtime, folder.path().join("data"));
+        program.clock = Clock::new(ClockAhead(program.clock, ahead.clone()));
         let secrets = Secrets::default();
         for device in ["pump@default", "fan@default", "pump@acme"] {
             secrets.insert(device, TOKEN);
@@ -115,7 +150,7 @@ impl Server {
         let (Ok(env), Ok(addresses)) = (env.await, addresses.await) else {
             panic!("the server did not start: {:?}", running.await);
         };
-        Self { env, addresses, secrets, config, stop, running, folder }
+        Self { env, addresses, secrets, config, stop, ahead, running, log, folder }
     }
 
     pub fn begin_stop(&self) {
@@ -124,6 +159,13 @@ impl Server {
 
     pub async fn stopped(self) {
         tokio::time::timeout(PATIENCE, self.running).await.unwrap().unwrap().unwrap();
+    }
+
+    /// A counter or gauge without labels.
+    pub fn metric(&self, name: &str) -> u64 {
+        let text = self.env.metrics.encode();
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("there is no metric {name}"))
     }
 
     /// Makes everything durable that was appended.

@@ -51,7 +51,8 @@ async fn websocket(
         request.headers_mut().insert("Sec-WebSocket-Protocol", protocol.parse().unwrap());
     }
     let stream = TcpStream::connect(address).await.unwrap();
-    let (stream, _) = tokio_tungstenite::client_async(request, stream).await?;
+    let (stream, response) = tokio_tungstenite::client_async(request, stream).await?;
+    assert_eq!(response.headers()["Sec-WebSocket-Protocol"], "mqtt");
     Ok(Chopped(stream, Vec::new()))
 }
 

@@ -1,9 +1,15 @@
-//! Documents: every relative link leads to a file.
+//! Documents: every relative link leads to a file, and every test that is named is there.
 
 use crate::Violation;
 
-/// Checks the links of one Markdown file; `exists` is asked with paths from the root of the repository.
-pub fn check(file: &str, text: &str, exists: impl Fn(&str) -> bool) -> Vec<Violation> {
+/// Checks one Markdown file. `exists` is asked with paths from the root of the repository, `has_function` with the end of a path and the
+/// name of a function.
+pub fn check(
+    file: &str,
+    text: &str,
+    exists: impl Fn(&str) -> bool,
+    has_function: impl Fn(&str, &str) -> bool,
+) -> Vec<Violation> {
     let folder = file.rsplit_once('/').map_or("", |(folder, _)| folder);
     let mut violations = Vec::new();
     let mut in_code = false;
@@ -22,8 +28,25 @@ pub fn check(file: &str, text: &str, exists: impl Fn(&str) -> bool) -> Vec<Viola
                 ));
             }
         }
+        for (path, function) in functions(line) {
+            if !has_function(path, function) {
+                violations.push(Violation::new(
+                    file,
+                    index + 1,
+                    format!("{path} has no function {function}: mend the name or drop it"),
+                ));
+            }
+        }
     }
     violations
+}
+
+/// What is named as `` `file.rs::function` `` in a line.
+fn functions(line: &str) -> impl Iterator<Item = (&str, &str)> {
+    line.split('`').skip(1).step_by(2).filter_map(|code| {
+        let (path, function) = code.split_once("::")?;
+        path.ends_with(".rs").then_some((path, function))
+    })
 }
 
 /// The relative targets of `[text](target)` in a line, without their anchors.
@@ -55,9 +78,18 @@ mod tests {
     #[test]
     fn a_link_into_nowhere_is_told_with_its_line() {
         let text = "[a](crates/a.rs)\n\nand [b](crates/b.rs#L3).\n";
-        let violations = check("README.md", text, |path| path == "crates/a.rs");
+        let violations = check("README.md", text, |path| path == "crates/a.rs", |_, _| true);
         assert_eq!(violations.len(), 1);
         assert!(violations[0].to_string().starts_with("README.md:3: link to crates/b.rs"));
+    }
+
+    #[test]
+    fn a_function_that_is_not_there_is_told_with_its_file() {
+        let text = "| 1 | `Vec::new` `a/b.rs::is`, `a/b.rs::is_not` |\n";
+        let has_function = |path: &str, function: &str| (path, function) == ("a/b.rs", "is");
+        let violations = check("docs/x.md", text, |_| true, has_function);
+        assert_eq!(violations.len(), 1);
+        assert!(violations[0].to_string().starts_with("docs/x.md:1: a/b.rs has no function is_not"));
     }
 
     #[test]
@@ -69,6 +101,6 @@ mod tests {
     #[test]
     fn outside_links_anchors_and_code_are_left_alone() {
         let text = "[a](https://example.org/x) [b](#here) [c](mailto:a@b.c)\n```\n[d](nowhere)\n```\n";
-        assert_eq!(check("README.md", text, |_| false), Vec::new());
+        assert_eq!(check("README.md", text, |_| false, |_, _| false), Vec::new());
     }
 }

@@ -68,11 +68,20 @@ fn check() -> Result<(usize, Vec<Violation>)> {
         } else if file.ends_with("Cargo.toml") && file != "Cargo.toml" {
             violations.extend(manifests::check(file, &text)?);
         } else if file.ends_with(".md") {
-            violations.extend(documents::check(file, &text, |path| root.join(path).exists()));
+            let exists = |path: &str| root.join(path).exists();
+            let has_function = |path: &str, name: &str| has_function(root, &files, path, name);
+            violations.extend(documents::check(file, &text, exists, has_function));
         }
     }
     violations.sort();
     Ok((files.len(), violations))
+}
+
+/// Whether a file whose path ends like this has a function of this name.
+fn has_function(root: &Path, files: &[String], path: &str, name: &str) -> bool {
+    let definition = format!("fn {name}(");
+    let mut meant = files.iter().filter(|file| Path::new(file).ends_with(path));
+    meant.any(|file| std::fs::read_to_string(root.join(file)).is_ok_and(|text| text.contains(&definition)))
 }
 
 /// Everything that is in the repository or about to be.

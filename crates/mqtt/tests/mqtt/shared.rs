@@ -1,0 +1,185 @@
+//! Shared subscriptions (MQTT 5, 4.8.2): who gets a message, and what becomes of one whose member refuses it or goes away.
+
+use drover_mqtt_codec::{Ack, Packet, QoS, ReasonCode, Unsubscribe, Version};
+use tokio::net::TcpStream;
+
+use crate::clients::{disconnect, qos2};
+use crate::server::{Device, Server, allow_anonymous, id, publish};
+
+async fn member(server: &Server, name: &str, filter: &str, qos: QoS) -> Device<TcpStream> {
+    let (mut member, _) = server.persistent(Version::V5, name).await;
+    assert!(!member.subscribe(filter, qos).await.is_error());
+    member
+}
+
+#[tokio::test]
+async fn every_group_gets_a_message_once_beside_ordinary_subscriptions() {
+    let server = Server::start(allow_anonymous).await;
+    let mut both = member(&server, "both", "$share/one/a", QoS::AtMostOnce).await;
+    both.subscribe("$share/two/+", QoS::AtMostOnce).await;
+    let mut ordinary = member(&server, "ordinary", "a", QoS::AtMostOnce).await;
+    server.publishes([publish("a", Some(1), b"1")]).await;
+    both.receive(b"1").await;
+    both.receive(b"1").await;
+    both.expect_nothing().await;
+    ordinary.receive(b"1").await;
+    ordinary.expect_nothing().await;
+}
+
+#[tokio::test]
+async fn a_member_gets_messages_at_the_qos_that_it_was_granted() {
+    let server = Server::start(allow_anonymous).await;
+    let mut members = Vec::new();
+    for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
+        members.push((member(&server, &format!("{qos:?}"), "$share/g/a", qos).await, qos));
+    }
+    server.publishes((1..=3).map(|number| qos2("a", number, b"x"))).await;
+    for (member, qos) in &mut members {
+        assert_eq!(member.receive(b"x").await.qos, *qos);
+        member.expect_nothing().await;
+    }
+}
+
+#[tokio::test]
+async fn wildcards_work_in_shared_filters_and_a_leading_one_leaves_dollar_topics_alone() {
+    let server = Server::start(allow_anonymous).await;
+    for (filter, topic, matches) in [
+        ("$share/g/+/b", "a/b", true),
+        ("$share/g/#", "a/b", true),
+        ("$share/g/a/#", "a", true),
+        ("$share/g//a", "/a", true),
+        ("$share/g/+/b", "$a/b", false),
+        ("$share/g/#", "$a/b", false),
+        ("$share/g/$a/+", "$a/b", true),
+        // The filter of a shared subscription is no topic.
+        ("$share/g/a", "$share/g/a", false),
+    ] {
+        let mut member = server.anonymous(Version::V5, "m").await;
+        assert_eq!(member.subscribe(filter, QoS::AtMostOnce).await, ReasonCode::Success);
+        server.publishes([publish(topic, Some(1), b"x")]).await;
+        if matches {
+            member.receive(b"x").await;
+        }
+        member.expect_nothing().await;
+    }
+}
+
+#[tokio::test]
+async fn a_shared_filter_needs_a_name_without_wildcards_and_a_filter() {
+    let server = Server::start(allow_anonymous).await;
+    let mut client = server.anonymous(Version::V5, "c").await;
+    for filter in
+        ["$share//a", "$share/g+/a", "$share/#/a", "$share/+/a", "$share/g/", "$share/g", "$share/g/a#"]
+    {
+        let reason = client.subscribe(filter, QoS::AtMostOnce).await;
+        assert_eq!(reason, ReasonCode::TopicFilterInvalid, "{filter}");
+    }
+}
+
+#[tokio::test]
+async fn no_local_on_a_shared_subscription_is_a_protocol_error() {
+    let server = Server::start(allow_anonymous).await;
+    let mut client = server.anonymous(Version::V5, "c").await;
+    client.send_bytes(b"\x82\x10\0\x01\0\0\x0a$share/g/a\x04").await;
+    client.expect_end(ReasonCode::ProtocolError).await;
+}
+
+#[tokio::test]
+async fn a_qos_2_message_stays_with_the_member_that_it_was_sent_to() {
+    let server = Server::start(allow_anonymous).await;
+    let mut first = member(&server, "first", "$share/g/a", QoS::ExactlyOnce).await;
+    server.publishes([qos2("a", 1, b"1")]).await;
+    let sent = first.expect_publish().await;
+    let mut second = member(&server, "second", "$share/g/a", QoS::ExactlyOnce).await;
+    first.leave().await;
+    second.expect_nothing().await;
+    let (mut first, _) = server.persistent(Version::V5, "first").await;
+    let again = first.expect_publish().await;
+    assert_eq!((again.packet_id, again.dup, &again.payload[..]), (sent.packet_id, true, &b"1"[..]));
+    // Nor does it go to another one when the session ends.
+    first.leave_with(&disconnect(ReasonCode::Success, Some(0))).await;
+    second.expect_nothing().await;
+    server.publishes([qos2("a", 2, b"2")]).await;
+    second.receive(b"2").await;
+}
+
+#[tokio::test]
+async fn a_message_that_a_member_refuses_goes_to_no_other() {
+    let server = Server::start(allow_anonymous).await;
+    for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
+        let mut members = [
+            member(&server, "first", "$share/g/a", qos).await,
+            member(&server, "second", "$share/g/a", qos).await,
+        ];
+        server.publishes([qos2("a", 1, b"1"), qos2("a", 2, b"2")]).await;
+        for member in &mut members {
+            let message = member.expect_publish().await;
+            member.refuse(&message).await;
+        }
+        for member in &mut members {
+            member.expect_nothing().await;
+            member.leave_with(&disconnect(ReasonCode::Success, Some(0))).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn members_that_are_away_are_passed_over_while_another_is_connected() {
+    let server = Server::start(allow_anonymous).await;
+    let mut away = member(&server, "away", "$share/g/a", QoS::AtLeastOnce).await;
+    away.leave().await;
+    let mut here = member(&server, "here", "$share/g/a", QoS::AtLeastOnce).await;
+    server.publishes((1..=4).map(|number| publish("a", Some(number), b"x"))).await;
+    for _ in 0..4 {
+        here.receive(b"x").await;
+    }
+    here.expect_nothing().await;
+    here.leave().await;
+    // With nobody there, a message waits for one of them.
+    server.publishes([publish("a", Some(5), b"waits")]).await;
+    let mut waiting = 0;
+    for name in ["away", "here"] {
+        let (mut member, is_present) = server.persistent(Version::V5, name).await;
+        assert!(is_present);
+        member.send(&Packet::PingReq).await;
+        loop {
+            match member.next().await {
+                Some(Packet::PingResp) => break,
+                Some(Packet::Publish(message)) => {
+                    member.send(&Packet::PubAck(Ack::success(message.packet_id.unwrap()))).await;
+                    waiting += 1;
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        member.expect_nothing().await;
+    }
+    assert_eq!(waiting, 1);
+}
+
+#[tokio::test]
+async fn a_member_that_unsubscribes_gets_nothing_more_and_the_last_one_takes_the_group_with_it() {
+    let server = Server::start(allow_anonymous).await;
+    let mut first = member(&server, "first", "$share/g/a", QoS::AtMostOnce).await;
+    let mut second = member(&server, "second", "$share/g/a", QoS::AtMostOnce).await;
+    let mut publisher = server.anonymous(Version::V5, "p").await;
+    leave_group(&mut first).await;
+    for number in 1..=2 {
+        publisher.publish(publish("a", Some(number), b"x")).await;
+        assert_eq!(publisher.expect_puback(number).await, ReasonCode::Success);
+        second.receive(b"x").await;
+    }
+    first.expect_nothing().await;
+    leave_group(&mut second).await;
+    publisher.publish(publish("a", Some(3), b"x")).await;
+    assert_eq!(publisher.expect_puback(3).await, ReasonCode::NoMatchingSubscribers);
+    second.expect_nothing().await;
+}
+
+async fn leave_group(member: &mut Device<TcpStream>) {
+    let filters = vec!["a".into(), "$share/h/a".into(), "$share/g/a".into()];
+    member.send(&Packet::Unsubscribe(Unsubscribe { packet_id: id(4), filters, properties: None })).await;
+    let Some(Packet::UnsubAck(answer)) = member.next().await else { panic!("no UNSUBACK") };
+    let none = ReasonCode::NoSubscriptionExisted;
+    assert_eq!(answer.reasons, [none, none, ReasonCode::Success]);
+}
