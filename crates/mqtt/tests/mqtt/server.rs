@@ -199,7 +199,7 @@ impl Server {
     }
 
     /// A counter or gauge of the gateway with its labels, as written in `/metrics`.
-    pub fn metric(&self, name: &str) -> Option<u64> {
+    pub fn gateway_metric(&self, name: &str) -> Option<u64> {
         let text = self.env.metrics.encode();
         let line = text.lines().find_map(|line| line.strip_prefix(&format!("drover_mqtt_{name} ")));
         line.map(|value| value.parse().unwrap())
