@@ -68,6 +68,32 @@ async fn the_live_stream_shows_a_message_as_it_arrives() {
 }
 
 #[tokio::test]
+async fn an_application_sees_what_a_device_publishes_in_its_space() {
+    if !mosquitto() {
+        return;
+    }
+    let server = Drover::start().await;
+    let token = server.device("pump-1").await;
+    let key = run(&mut server.command_line(&["api-key", "create", "board", "--only-secret"])).await;
+    let key = String::from_utf8(key.stdout).unwrap();
+    let login = Login { username: "app:board", password: key.trim(), tls: true };
+    let mut board = mosquitto_command("mosquitto_sub", &server, &login);
+    let mut board =
+        board.args(["-t", "dev/+/state", "-v", "-C", "1"]).stdout(Stdio::piped()).spawn().unwrap();
+    let login = Login { username: "pump-1", password: &token, tls: false };
+    // Nothing is kept for a subscription that is not there yet, so the device goes on until it is seen.
+    eventually("the application has the message", async || {
+        let sent = publish(&server, &login, "dev/pump-1/state", "running").await;
+        assert!(sent.status.success(), "{}", text(&sent));
+        board.try_wait().unwrap()
+    })
+    .await;
+    let seen = board.wait_with_output().await.unwrap();
+    assert_eq!(String::from_utf8_lossy(&seen.stdout).trim(), "dev/pump-1/state running");
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn tls_works_with_the_certificate_authority_of_the_data_directory() {
     if !mosquitto() {
         return;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use drover_model::{Tenant, TenantId};
+use drover_model::{Scope, Tenant, TenantId};
 use drover_mqtt_codec::{
     ConnAck, ConnAckProperties, Connect, DecodeError, Packet, PacketType, ReasonCode, Version, decode,
     encode, encoded_len,
@@ -229,7 +229,7 @@ async fn admit(
         return Err(End::refused(ReasonCode::ConnectionRateExceeded, "the tenant connects too often"));
     }
     let owner = client.owner();
-    let will = connect.will.take().map(|will| Will::of(gateway, &owner, *will)).transpose()?;
+    let will = connect.will.take().map(|will| Will::of(gateway, &client, *will)).transpose()?;
     let assigned = assigned_client_id(gateway, &connect, &owner)?;
     let client_id = assigned.clone().unwrap_or_else(|| std::mem::take(&mut connect.client_id));
     let wish = Wish {
@@ -243,7 +243,7 @@ async fn admit(
     let expiry_s = wish.expiry_s;
     let Taken { seat, is_present, ticket } = Seat::take(gateway, client, wish)?;
     // A credential that was revoked on the way is seen here or by the session that is registered now.
-    if let Client::Device(identity) = &seat.attachment.client
+    if let Client::Identified(identity) = &seat.attachment.client
         && !gateway.authenticator.is_fresh(identity)
         && !gateway.authenticator.is_valid(identity).await?
     {
@@ -287,15 +287,20 @@ async fn identify(gateway: &Gateway, connect: &Connect, source: IpAddr) -> Resul
         }
         (Some(username), Some(password)) => {
             let identity = gateway.authenticator.authenticate(source, username, password).await?;
-            Ok(Client::Device(Box::new(identity)))
+            let client = Client::Identified(Box::new(identity));
+            let is_for_mqtt = |scopes: &[Scope]| scopes.iter().any(|scope| scope.filter().is_some());
+            if !client.scopes().is_none_or(is_for_mqtt) {
+                return Err(End::refused(ReasonCode::NotAuthorized, "the API key has no scope mqtt:…"));
+            }
+            Ok(client)
         }
         (None, None) => Err(End::refused(
             ReasonCode::NotAuthorized,
-            "credentials are needed: username = device id, password = its token",
+            "credentials are needed: username = device id, or app:key id; password = its token",
         )),
         _ => Err(End::refused(
             ReasonCode::BadUserNameOrPassword,
-            "both are needed: username = device id, password = its token",
+            "both are needed: username = device id, or app:key id; password = its token",
         )),
     }
 }

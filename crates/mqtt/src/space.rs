@@ -16,7 +16,7 @@ use crate::config;
 use crate::message::Message;
 use crate::retained::Retained;
 use crate::router::{Hit, Member, Tree};
-use crate::session::{Attachment, Session, SessionKey, Subscription};
+use crate::session::{Attachment, Owner, Session, SessionKey, Subscription};
 use drover_mqtt_codec::topic::TopicFilter;
 
 /// One tenant's topics and sessions.
@@ -242,6 +242,12 @@ impl Space {
         let sessions = self.sessions.lock();
         let numbers = sessions.by_device.get(device).map(Vec::as_slice).unwrap_or_default();
         numbers.iter().filter_map(|number| sessions.attached.get(number).cloned()).collect()
+    }
+
+    /// All sessions of one owner, connected or not. It looks at every session of the tenant.
+    pub(crate) fn of_owner(&self, owner: &Owner) -> Vec<Arc<Session>> {
+        let sessions = self.sessions.lock();
+        sessions.by_key.values().filter(|session| session.key.owner == *owner).cloned().collect()
     }
 
     /// All connected sessions.

@@ -47,7 +47,7 @@ async fn silent_connections_of_one_source_leave_handshakes_to_others() {
     for _ in 0..10 {
         assert_eq!(server.tcp().await.next().await, None, "one more of the source is closed");
     }
-    assert_eq!(server.gateway_metric("closed_total{reason=\"handshakes of the source\"}"), Some(10));
+    assert_eq!(server.metric("closed_total{reason=\"handshakes of the source\"}"), Some(10));
     let mut other = Device::over(server.from("127.0.0.2", "mqtt").await);
     assert_eq!(other.connect(connect(Version::V5, "fan")).await.reason, ReasonCode::Success);
     // A handshake that ends makes room for another of the source.
@@ -63,7 +63,7 @@ async fn connections_of_one_source_are_bounded_and_their_places_given_back() {
     let _pump = server.device(Version::V5, "pump").await;
     let fan = server.device(Version::V5, "fan").await;
     assert_eq!(server.tcp().await.next().await, None);
-    assert_eq!(server.gateway_metric("closed_total{reason=\"connections of the source\"}"), Some(1));
+    assert_eq!(server.metric("closed_total{reason=\"connections of the source\"}"), Some(1));
     let mut other = Device::over(server.from("127.0.0.2", "mqtt").await);
     assert_eq!(other.connect(connect(Version::V5, "pump@acme")).await.reason, ReasonCode::Success);
     drop(fan);
@@ -75,12 +75,12 @@ async fn handshakes_beyond_the_bound_wait_until_others_are_over() {
     let server = Server::start(|config| config.max_handshakes = 2.try_into().unwrap()).await;
     let mut waiting = silent(&server, 2).await;
     eventually("both are accepted", async || {
-        (server.gateway_metric("connections{transport=\"tcp\"}")? == 2).then_some(())
+        (server.metric("connections{transport=\"tcp\"}")? == 2).then_some(())
     })
     .await;
     let mut third = server.tcp().await;
     third.send_bytes(&bytes_of(connect(Version::V5, "pump"))).await;
-    assert_eq!(server.gateway_metric("connects_total{outcome=\"accepted\"}"), None);
+    assert_eq!(server.metric("connects_total{outcome=\"accepted\"}"), None);
     waiting.pop();
     let Some(Packet::ConnAck(answer)) = third.next().await else { panic!("no CONNACK") };
     assert_eq!(answer.reason, ReasonCode::Success);
@@ -102,7 +102,7 @@ async fn a_tenant_at_its_bound_is_told_so_and_others_are_not_touched() {
     let refused = server.tcp().await.connect(connect(Version::V4, "fan")).await;
     assert_eq!(refused.reason.connack_v4(), Some(3));
     eventually("both refusals are counted", async || {
-        (server.gateway_metric("connects_total{outcome=\"quota exceeded\"}")? == 2).then_some(())
+        (server.metric("connects_total{outcome=\"quota exceeded\"}")? == 2).then_some(())
     })
     .await;
     server.device(Version::V5, "pump@acme").await;
@@ -170,7 +170,7 @@ async fn ten_thousand_that_come_and_go_disturb_nobody_and_leave_nothing_behind()
     assert_eq!(fan.subscribe("dev/fan/#", QoS::AtMostOnce).await, ReasonCode::Success);
     drop(waiting);
     eventually("all others are gone", async || {
-        (server.gateway_metric("connections{transport=\"tcp\"}")? == 2).then_some(())
+        (server.metric("connections{transport=\"tcp\"}")? == 2).then_some(())
     })
     .await;
     // Stops only when every place among the connections was given back.

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by them")]
 
+mod applications;
 mod bad_input;
 mod budget;
 mod clients;

@@ -49,7 +49,7 @@ async fn a_client_is_counted_and_trusted_as_what_its_proxy_says_that_it_is() {
     assert_eq!(fan.connect(connect(Version::V5, "fan")).await.reason, ReasonCode::Success);
     // The second of its source.
     assert_eq!(Device::over(begun(&server, "mqtt", &version_2([192, 0, 2, 7])).await).next().await, None);
-    assert_eq!(server.gateway_metric("closed_total{reason=\"connections of the source\"}"), Some(1));
+    assert_eq!(server.metric("closed_total{reason=\"connections of the source\"}"), Some(1));
     // The proxy is on loopback, its client is not.
     let mut stranger = Device::over(begun(&server, "mqtt", &version_2([192, 0, 2, 9])).await);
     assert_eq!(stranger.connect(anonymous(Version::V5, "a")).await.reason, ReasonCode::NotAuthorized);
@@ -91,15 +91,14 @@ async fn a_proxy_without_a_valid_header_is_closed_and_others_may_not_send_one() 
     {
         assert_eq!(Device::over(begun(&server, "mqtt", header).await).next().await, None);
     }
-    assert_eq!(server.gateway_metric("closed_total{reason=\"PROXY header\"}"), Some(3));
+    assert_eq!(server.metric("closed_total{reason=\"PROXY header\"}"), Some(3));
     let mut direct = server.tcp().await;
     direct.stream.write_all(&version_2([192, 0, 2, 7])).await.unwrap();
     assert_eq!(direct.next().await, None);
     server.device(Version::V5, "pump").await;
     // Half a header, and nothing more.
     assert_eq!(Device::over(begun(&server, "mqtt", b"\r\n\r\n\0\r\nQUIT\n\x21").await).next().await, None);
-    eventually("it is counted", async || server.gateway_metric("connects_total{outcome=\"timed out\"}"))
-        .await;
+    eventually("it is counted", async || server.metric("connects_total{outcome=\"timed out\"}")).await;
 }
 
 #[tokio::test]

@@ -199,7 +199,7 @@ async fn a_websocket_at_another_path_or_of_a_strangers_page_is_refused_by_http()
     assert_eq!(status(&server, "/mqtt", &[mqtt, ("Origin", "https://evil.example")]).await, 403);
     for reason in ["path", "subprotocol", "origin"] {
         assert_eq!(
-            server.gateway_metric(&format!("closed_total{{reason=\"WebSocket {reason}\"}}")),
+            server.metric(&format!("closed_total{{reason=\"WebSocket {reason}\"}}")),
             Some(1),
             "{reason}"
         );

@@ -3,6 +3,7 @@
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program that reports to its terminal")]
 
+mod broker;
 mod idle;
 mod load;
 mod peer;
@@ -26,7 +27,8 @@ struct Arguments {
     /// Seconds of each load scenario.
     #[arg(long, default_value_t = 15)]
     seconds: u64,
-    /// Only scenarios whose name begins so: start, load-paced, load-flat-out, load-qos-0, load-peer, idle, points.
+    /// Only scenarios whose name begins so: start, load-paced, load-flat-out, load-qos-0, load-peer, broker-fan-out, broker-fan-in,
+    /// broker-sessions, broker-retained, idle, points.
     #[arg(long, default_value = "")]
     only: String,
     /// Writes the figures here too.
@@ -68,6 +70,7 @@ async fn main() -> anyhow::Result<()> {
         start::run(&bench, &mut report).await?;
     }
     load::run(&bench, &mut report).await?;
+    broker::run(&bench, &mut report).await?;
     if bench.wants("idle") {
         idle::run(&bench, &mut report).await?;
     }
