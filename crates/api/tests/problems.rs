@@ -92,7 +92,7 @@ async fn every_list_refuses_a_wrong_size() {
             }
         }
     }
-    assert_eq!(lists, 6);
+    assert_eq!(lists, 7);
 }
 
 #[tokio::test]

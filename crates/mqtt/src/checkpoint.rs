@@ -12,7 +12,7 @@ use tokio::time::MissedTickBehavior;
 
 use crate::deliveries::PAGE;
 use crate::gateway::Gateway;
-use crate::journal::{message_to, subscription_to, will_to};
+use crate::journal::{message_to, subscription_to, suspect_to, will_to};
 use crate::session::{Session, State};
 use crate::space::Space;
 use crate::store::{Checkpoint, Queued};
@@ -75,9 +75,6 @@ fn unload(session: &Session) {
     let mut state = session.state.lock();
     let keep = if state.attachment.is_some() { PAGE.into() } else { 0 };
     state.outbox.unload(keep);
-    if !state.is_loading {
-        state.outbox.deleted();
-    }
 }
 
 /// Tells the log what it need not keep.
@@ -189,6 +186,7 @@ fn saved(session: &Session, state: &State) -> v1::SessionState {
         unreleased: state.unreleased.iter().map(|unreleased| unreleased.packet_id.get().into()).collect(),
         sent_through: outbox.sent_through,
         window: state.window.into(),
+        suspect: outbox.suspect.map(suspect_to),
         queued: u64::try_from(outbox.stored_len()).unwrap_or(u64::MAX),
         queued_bytes: u64::try_from(outbox.bytes()).unwrap_or(u64::MAX),
     }

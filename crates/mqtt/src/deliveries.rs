@@ -15,7 +15,7 @@ use crate::error::End;
 use crate::gateway::Gateway;
 use crate::journal::{delivery_from, message_from};
 use crate::loops;
-use crate::outbox::{Entry, Stored};
+use crate::outbox::{Asked, Entry};
 use crate::session::Session;
 
 /// Messages that are read from the database at a time.
@@ -95,10 +95,7 @@ impl Connection {
         if !state.is_held_by(&seat.attachment) {
             return false;
         }
-        if let Some(window) = state.suspect_window.filter(|_| !state.outbox.is_unread()) {
-            state.outbox.suspect(window.into());
-            state.suspect_window = None;
-        }
+        state.outbox.mark_suspect();
         let window = self.outbound.limits.window.into();
         let has_more = loop {
             if output.len() >= WRITE_BYTES {
@@ -117,8 +114,8 @@ impl Connection {
         let wanted = state.outbox.wants_page(LOW).filter(|_| !state.is_loading);
         state.is_loading |= wanted.is_some();
         drop(state);
-        if let Some(stored) = wanted {
-            load_page(&self.gateway, &seat.session, stored);
+        if let Some(asked) = wanted {
+            load_page(&self.gateway, &seat.session, asked);
         }
         if !seat.session.is_durable() {
             self.settled.clear();
@@ -143,10 +140,10 @@ fn awaits_record(entry: &Entry, cx: &Context<'_>, is_waiting: &mut bool) -> bool
 }
 
 /// Reads the next messages of a session from the database.
-fn load_page(gateway: &Arc<Gateway>, session: &Arc<Session>, asked: Stored) {
+fn load_page(gateway: &Arc<Gateway>, session: &Arc<Session>, asked: Asked) {
     let (gateway, session) = (gateway.clone(), session.clone());
     gateway.tasks.clone().track(async move {
-        let page = gateway.store.page(session.number, asked.after, PAGE.into()).await;
+        let page = gateway.store.page(session.number, asked.stored.after, PAGE.into()).await;
         if let Err(error) = &page {
             tracing::error!("waiting messages can't be read and are tried again: {error}");
             tokio::time::sleep(PAGE_RETRY).await;

@@ -16,7 +16,8 @@ use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use prost::Message as _;
 
 pub(crate) use convert::{
-    delivery_from, message_from, message_to, subscription_from, subscription_to, will_from, will_to,
+    delivery_from, message_from, message_to, subscription_from, subscription_to, suspect_from, suspect_to,
+    will_from, will_to,
 };
 
 use crate::session::Session;
@@ -120,9 +121,10 @@ impl Journal {
     }
 
     /// The session is over. When the log does not take that, the next checkpoint does.
-    pub(crate) fn end(&self, tenant: &Tenant, session: u64) {
-        let _ = self.append(tenant, Change::Ended(v1::Ended { session }));
+    pub(crate) fn end(&self, tenant: &Tenant, session: u64) -> Option<Ticket> {
+        let ticket = self.append(tenant, Change::Ended(v1::Ended { session })).ok();
         self.forget(session);
+        ticket
     }
 
     /// The next checkpoint removes the session.

@@ -1,7 +1,7 @@
 //! The messages of a session for its client: those on their way, then those that wait, in one order. The order gives the packet ids,
 //! so that a restart finds the same ones without a record of what was sent. No time, no sockets, no locks here.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::num::NonZeroU16;
 
 use drover_backbone::Ticket;
@@ -43,6 +43,21 @@ pub(crate) struct Stored {
     pub(crate) count: usize,
 }
 
+/// A page that was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Asked {
+    pub(crate) stored: Stored,
+    /// As the outbox had it then.
+    epoch: u64,
+}
+
+/// The messages that a client which was connected when the server was killed may have seen: the first so many up to a sequence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Suspect {
+    pub(crate) window: u16,
+    pub(crate) through: u64,
+}
+
 /// How much may wait.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bounds {
@@ -66,8 +81,11 @@ pub(crate) struct Outbox {
     volatile: usize,
     /// Those that stand in the database and are settled since the last checkpoint.
     settled: Vec<u64>,
-    /// Those that a checkpoint deletes at the moment: a page that is being read may have them still.
-    deleting: Vec<u64>,
+    /// Those that the checkpoint under way deletes.
+    deleted: Vec<u64>,
+    /// Grows when `deleted` is forgotten: a page that was asked for before may have them still.
+    epoch: u64,
+    pub(crate) suspect: Option<Suspect>,
     pub(crate) sent_through: u64,
 }
 
@@ -83,7 +101,9 @@ impl Default for Outbox {
             bytes: 0,
             volatile: 0,
             settled: Vec::new(),
-            deleting: Vec::new(),
+            deleted: Vec::new(),
+            epoch: 0,
+            suspect: None,
             sent_through: 0,
         }
     }
@@ -244,8 +264,9 @@ impl Outbox {
     }
 
     /// Whether a page of the database is needed before more can be sent.
-    pub(crate) fn wants_page(&self, low: usize) -> Option<Stored> {
-        self.stored.filter(|_| self.waiting.len() <= low)
+    pub(crate) fn wants_page(&self, low: usize) -> Option<Asked> {
+        let stored = self.stored.filter(|_| self.waiting.len() <= low)?;
+        Some(Asked { stored, epoch: self.epoch })
     }
 
     /// Whether the next message stands in the database and has to be read first.
@@ -253,15 +274,18 @@ impl Outbox {
         self.stored.is_some() && self.waiting.is_empty()
     }
 
-    /// Takes in a page of at most `limit` messages that the database has behind `asked.after`.
-    pub(crate) fn load(&mut self, asked: Stored, page: Vec<(u64, Delivery)>, limit: usize) {
-        let Some(stored) = &mut self.stored else { return };
+    /// Takes in a page of at most `limit` messages that the database has behind what is in memory; one that is out of date is left out.
+    pub(crate) fn load(&mut self, asked: Asked, page: Vec<(u64, Delivery)>, limit: usize) {
+        let Some(stored) = self.stored.as_mut().filter(|_| self.epoch == asked.epoch) else { return };
         // More may have been left to the database since the page was read.
-        let is_last = page.len() < limit && *stored == asked;
-        let gone: HashSet<_> = self.settled.iter().chain(&self.deleting).copied().collect();
+        let is_last = page.len() < limit && *stored == asked.stored;
+        self.settled.sort_unstable();
+        self.deleted.sort_unstable();
         for (sequence, delivery) in page {
             stored.after = stored.after.max(sequence);
-            if !gone.contains(&sequence) {
+            let is_settled =
+                [&self.settled, &self.deleted].iter().any(|some| some.binary_search(&sequence).is_ok());
+            if !is_settled {
                 stored.count = stored.count.saturating_sub(1);
                 let is_sent = sequence <= self.sent_through;
                 self.waiting.push_back(Entry { sequence, delivery, ticket: None, is_sent, is_stored: true });
@@ -271,14 +295,18 @@ impl Outbox {
             self.stored = None;
             self.waiting.append(&mut self.newer);
             self.newer = VecDeque::new();
-            // A restart knows the bytes roughly; now all of it is here.
-            let all = self.inflight.iter().chain(&self.waiting);
-            self.bytes = all.map(|entry| entry.delivery.message.size()).sum();
+            // Nobody knew the length of what was settled in the database only.
+            self.bytes =
+                self.inflight.iter().chain(&self.waiting).map(|entry| entry.delivery.message.size()).sum();
         }
     }
 
-    /// Leaves to the database what stands there, beyond the first `keep` messages.
+    /// The transaction is done: leaves to the database what stands there, beyond the first `keep` messages.
     pub(crate) fn unload(&mut self, keep: usize) {
+        if !self.deleted.is_empty() {
+            self.deleted = Vec::new();
+            self.epoch += 1;
+        }
         let from_newer = self.stored.is_some();
         let queue = if from_newer { &mut self.newer } else { &mut self.waiting };
         let start = if from_newer { 0 } else { keep.min(queue.len()) };
@@ -325,15 +353,10 @@ impl Outbox {
         self.received.iter().map(|received| received.sequence)
     }
 
-    /// What stands in the database and is settled since this was last called, for the caller to delete.
+    /// What stands in the database and is settled; it does not, once the caller's transaction is done.
     pub(crate) fn take_settled(&mut self) -> Vec<u64> {
-        self.deleting.extend_from_slice(&self.settled);
-        std::mem::take(&mut self.settled)
-    }
-
-    /// What was taken is deleted, and no page is being read that may have it.
-    pub(crate) fn deleted(&mut self) {
-        self.deleting = Vec::new();
+        self.deleted.append(&mut self.settled);
+        self.deleted.clone()
     }
 
     /// The QoS 1 and 2 messages that do not stand in the database; they will, once the caller's transaction is done.
@@ -355,8 +378,9 @@ impl Outbox {
                 .map(|sequence| Received { sequence, ticket: None })
                 .collect(),
             stored: (restored.stored > 0).then_some(Stored { after: 0, count: restored.stored }),
-            bytes: restored.stored_bytes,
+            bytes: if restored.stored > 0 { restored.stored_bytes } else { 0 },
             settled: restored.settled,
+            suspect: restored.suspect,
             sent_through: restored.sent_through,
             ..Self::default()
         };
@@ -367,12 +391,15 @@ impl Outbox {
         outbox
     }
 
-    /// Takes for sent what may have been: the first `window` messages of a client that was connected when the server was killed.
-    pub(crate) fn suspect(&mut self, window: usize) {
-        for entry in self.waiting.iter_mut().take(window) {
+    /// Takes for sent what may have been, once it is known which messages these are.
+    pub(crate) fn mark_suspect(&mut self) {
+        let Some(suspect) = self.suspect.filter(|_| !self.is_unread()) else { return };
+        let entries = self.waiting.iter_mut().filter(|entry| entry.sequence != 0).take(suspect.window.into());
+        for entry in entries.take_while(|entry| entry.sequence <= suspect.through) {
             entry.is_sent = true;
             self.sent_through = self.sent_through.max(entry.sequence);
         }
+        self.suspect = None;
     }
 }
 
@@ -385,6 +412,7 @@ pub(crate) struct Restored {
     pub(crate) stored_bytes: usize,
     pub(crate) settled: Vec<u64>,
     pub(crate) sent_through: u64,
+    pub(crate) suspect: Option<Suspect>,
     pub(crate) fresh: Vec<(u64, Delivery)>,
 }
 

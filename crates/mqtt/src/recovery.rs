@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use drover_proto::sessions::v1::change::Change as Kind;
 use drover_proto::sessions::v1::{
-    Change, Closed, Message, Opened, Published, Released, SessionState, Subscribed, Target, Unsubscribed,
+    Change, Closed, Message, Opened, Published, Released, SessionState, Subscribed, Suspect, Target,
+    Unsubscribed,
 };
 use hashbrown::{DefaultHashBuilder, HashTable};
 
@@ -316,6 +317,10 @@ impl Session {
     }
 
     fn open(&mut self, opened: Opened, received_us: i64) {
+        // Whatever ended the connection before, it may have been a kill.
+        if self.opened_us != 0 || self.saved {
+            self.suspect();
+        }
         self.state.expiry_s = opened.expiry_s;
         self.state.will = opened.will;
         self.state.window = opened.window;
@@ -327,6 +332,7 @@ impl Session {
     fn close(&mut self, closed: &Closed) {
         self.state.offline_since_ms = closed.at_ms;
         self.state.sent_through = closed.sent_through;
+        self.state.suspect = closed.suspect;
         self.state.expiry_s = closed.expiry_s;
         self.state.will_due_ms = closed.will_due_ms;
         if closed.will_due_ms == 0 {
@@ -409,6 +415,15 @@ impl Session {
         }
     }
 
+    /// A client that was connected may have been sent what its window held.
+    fn suspect(&mut self) {
+        if self.state.offline_since_ms == 0 {
+            let window = self.state.suspect.map_or(0, |suspect| suspect.window).max(self.state.window);
+            self.state.suspect =
+                Some(Suspect { window, through: self.state.next_sequence.saturating_sub(1) });
+        }
+    }
+
     fn forget_will(&mut self) {
         self.state.will = None;
         self.state.will_due_ms = 0;
@@ -417,6 +432,7 @@ impl Session {
     fn finish(mut self, number: u64, now_ms: i64) -> RecoveredSession {
         let was_connected = self.state.offline_since_ms == 0;
         if was_connected {
+            self.suspect();
             self.state.offline_since_ms = now_ms;
             // The will is due at the end of the session at the latest (MQTT 5, 3.1.3.2.2).
             let wait_s = self.state.will.as_ref().map_or(0, |will| match self.state.expiry_s {

@@ -13,7 +13,7 @@ use prost::Message as _;
 
 use crate::config::Config;
 use crate::gateway::Gateway;
-use crate::journal::{delivery_from, message_from, subscription_from, will_from};
+use crate::journal::{delivery_from, message_from, subscription_from, suspect_from, will_from};
 use crate::message::Message;
 use crate::outbox::{Outbox, Restored};
 use crate::recovery::{Recovered, RecoveredSession, Recovery};
@@ -97,6 +97,10 @@ fn restore(gateway: &Arc<Gateway>, recovered: Recovered) {
         }
     }
     recovered.ended.into_iter().for_each(|number| gateway.journal.forget(number));
+    if !recovered.sessions.is_empty() {
+        let connected = recovered.sessions.iter().filter(|session| session.was_connected).count();
+        tracing::info!(sessions = recovered.sessions.len(), connected, "sessions have outlived the server");
+    }
     let mut messages = HashMap::new();
     for session in recovered.sessions {
         restore_session(gateway, session, &mut messages);
@@ -139,7 +143,7 @@ fn restore_session(
 }
 
 fn state(key: &SessionKey, recovered: RecoveredSession, messages: &mut HashMap<u64, Arc<Message>>) -> State {
-    let RecoveredSession { state, fresh, settled, was_connected, .. } = recovered;
+    let RecoveredSession { state, fresh, settled, .. } = recovered;
     let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
     let fresh = fresh.into_iter().map(|(target, message)| {
         let message = messages
@@ -154,6 +158,7 @@ fn state(key: &SessionKey, recovered: RecoveredSession, messages: &mut HashMap<u
         stored: size(state.queued),
         stored_bytes: size(state.queued_bytes),
         sent_through: state.sent_through,
+        suspect: state.suspect.map(suspect_from),
         fresh: fresh.collect(),
         settled,
     });
@@ -173,7 +178,6 @@ fn state(key: &SessionKey, recovered: RecoveredSession, messages: &mut HashMap<u
         will_due_ms: state.will_due_ms,
         armed_ms: None,
         window,
-        suspect_window: was_connected.then_some(window),
         is_loading: false,
         place: None,
         has_record: true,

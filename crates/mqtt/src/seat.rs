@@ -10,7 +10,7 @@ use drover_proto::sessions::v1::{self, change::Change};
 
 use crate::error::End;
 use crate::gateway::Gateway;
-use crate::journal::will_to;
+use crate::journal::{suspect_to, will_to};
 use crate::session::{Attachment, Client, Ending, Session, SessionKey, State};
 use crate::space::{Sessions, Space};
 use crate::will::{self, Will};
@@ -109,8 +109,9 @@ impl Seat {
             session.set_durable();
         }
         let seat = Self { gateway: gateway.clone(), space, session, attachment, is_accepted: false };
-        seat.gateway.send_off(&seat.space, displaced);
-        let ticket = seat.note_opening()?;
+        let ended = seat.gateway.send_off(&seat.space, displaced);
+        // The opening stands behind the end of the session before.
+        let ticket = seat.note_opening()?.or(ended);
         Ok(Taken { seat, is_present, ticket })
     }
 
@@ -168,7 +169,9 @@ impl Seat {
         };
         let sent = will.and_then(|will| will::send(gateway, space, session, *will));
         match closed {
-            None => gateway.bury(space, session, sent),
+            None => {
+                gateway.bury(space, session, sent);
+            }
             Some((closed, next_ms)) => {
                 // Without a record the session is taken for connected until the server stops; the checkpoint knows better.
                 gateway.note(space, session, Change::Closed(closed));
@@ -241,6 +244,7 @@ fn closed(session: &Session, state: &State) -> (v1::Closed, Option<i64>) {
         sent_through: state.outbox.sent_through,
         will_due_ms,
         expiry_s: state.expiry_s,
+        suspect: state.outbox.suspect.map(suspect_to),
     };
     (closed, state.next_due_ms())
 }
@@ -252,19 +256,18 @@ impl Gateway {
         self.journal.append(&space.tenant, change).ok()
     }
 
-    /// Ends what a new connection drove out.
-    fn send_off(&self, space: &Arc<Space>, displaced: Displaced) {
+    /// Ends what a new connection drove out; answers what tells that a session's end is durable.
+    fn send_off(&self, space: &Arc<Space>, displaced: Displaced) -> Option<Ticket> {
         if let Some(attachment) = displaced.attachment {
             attachment.end(Ending::TakenOver);
         }
         let sent = displaced.will.and_then(|(session, will)| will::send(self, space, &session, *will));
-        if let Some(session) = displaced.ended {
-            self.bury(space, &session, sent);
-        }
+        displaced.ended.and_then(|session| self.bury(space, &session, sent))
     }
 
-    /// Takes a session that has ended out of everything. Its end is noted when its will is durable, if that is given.
-    fn bury(&self, space: &Arc<Space>, session: &Arc<Session>, will: Option<Ticket>) {
+    /// Takes a session that has ended out of everything; answers what tells that this is durable. With a will, its end is noted when that
+    /// is durable: a kill in between loses neither.
+    fn bury(&self, space: &Arc<Space>, session: &Arc<Session>, will: Option<Ticket>) -> Option<Ticket> {
         space.sessions.lock().remove(session);
         let (subscriptions, has_record) = {
             let mut state = session.state.lock();
@@ -274,7 +277,7 @@ impl Gateway {
         };
         space.unsubscribe(session.number, subscriptions.iter().map(|subscription| &*subscription.filter));
         if !has_record {
-            return;
+            return None;
         }
         let Some(mut will) = will else { return self.journal.end(&space.tenant, session.number) };
         let (journal, tenant, number) = (self.journal.clone(), space.tenant.clone(), session.number);
@@ -284,6 +287,7 @@ impl Gateway {
                 journal.end(&tenant, number);
             }
         });
+        None
     }
 
     /// Ends a session whose queue is over its bound; its will is published soon.
@@ -341,7 +345,9 @@ impl Gateway {
             }
             match next_ms {
                 Some(at_ms) => space.arm(&session, at_ms),
-                None if session.state.lock().has_ended => self.bury(space, &session, sent),
+                None if session.state.lock().has_ended => {
+                    self.bury(space, &session, sent);
+                }
                 None => {}
             }
             self.journal.touch(space, &session);

@@ -171,8 +171,6 @@ pub(crate) struct State {
     pub(crate) armed_ms: Option<i64>,
     /// Messages that the client takes unacknowledged.
     pub(crate) window: u16,
-    /// The window of a client that was connected when the server was killed: what it holds may have been sent.
-    pub(crate) suspect_window: Option<u16>,
     /// A page of the queue is on its way from the database.
     pub(crate) is_loading: bool,
     /// Of the connection, among those of the tenant.
@@ -239,7 +237,6 @@ impl Session {
             will_due_ms: 0,
             armed_ms: None,
             window: 0,
-            suspect_window: None,
             is_loading: false,
             place: None,
             has_record: false,

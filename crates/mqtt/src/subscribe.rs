@@ -53,18 +53,19 @@ pub(crate) fn subscribe(connection: &mut Connection, packet: &Subscribe) -> Resu
         };
         reasons.push(reason);
     }
-    let ticket = if session.is_durable() && !granted.is_empty() {
-        let subscriptions = granted.iter().map(|grant| subscription_to(&grant.subscription)).collect();
-        Some(seat.note(Change::Subscribed(v1::Subscribed { session: session.number, subscriptions }))?)
-    } else {
-        None
-    };
     let retained = granted.iter().filter(|grant| grant.sends_retained);
     let retained: Vec<_> = retained.flat_map(|grant| retained_for(seat, &grant.subscription)).collect();
     for delivery in retained {
         deliver_retained(gateway, &seat.space, session, delivery)
             .map_err(|_| End::refused(ReasonCode::ServerBusy, "the log takes nothing at the moment"))?;
     }
+    // Behind the retained messages in its shard, so that SUBACK waits for them too.
+    let ticket = if session.is_durable() && !granted.is_empty() {
+        let subscriptions = granted.iter().map(|grant| subscription_to(&grant.subscription)).collect();
+        Some(seat.note(Change::Subscribed(v1::Subscribed { session: session.number, subscriptions }))?)
+    } else {
+        None
+    };
     let answer = SubAck { packet_id: packet.packet_id, reasons, properties: None };
     connection.answers.push(Answer::SubAck(Box::new(answer)), Outcome::durable(ticket), 0);
     Ok(())

@@ -141,6 +141,8 @@ impl Rest {
     pub async fn with_bounds(max_requests: usize, max_live_streams: usize) -> Self {
         let world = World::start().await;
         world.env.peers.serve("stream", Routes::new(TelemetryServer::new(Stub)));
+        let mqtt = toml::from_str(drover_mqtt::DEFAULTS).unwrap();
+        drover_mqtt::build(mqtt, &world.env).await.unwrap().start(&world.env);
         let config = drover_api::Config {
             max_connections: 16,
             max_connections_per_source: 16,

@@ -7,6 +7,7 @@ use drover_mqtt_codec::{PublishProperties, QoS};
 use drover_proto::sessions::v1;
 
 use crate::message::{Delivery, Message};
+use crate::outbox::Suspect;
 use crate::router::Options;
 use crate::session::Subscription;
 use crate::will::Will;
@@ -101,4 +102,12 @@ pub(crate) fn will_to(will: &Will) -> v1::Will {
 pub(crate) fn will_from(will: v1::Will) -> Option<Box<Will>> {
     let message = message_from(will.message?, will.retain);
     Some(Box::new(Will { message, delay_s: will.delay_s }))
+}
+
+pub(crate) fn suspect_to(suspect: Suspect) -> v1::Suspect {
+    v1::Suspect { window: suspect.window.into(), through: suspect.through }
+}
+
+pub(crate) fn suspect_from(suspect: v1::Suspect) -> Suspect {
+    Suspect { window: u16::try_from(suspect.window).unwrap_or(u16::MAX), through: suspect.through }
 }

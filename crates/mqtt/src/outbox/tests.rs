@@ -119,10 +119,10 @@ fn a_queue_that_was_left_to_the_database_comes_back_in_order_page_by_page() {
     push(&mut outbox, QoS::AtLeastOnce);
     assert!(outbox.next(9).is_none());
     let mut sent = Vec::new();
-    while let Some(stored) = outbox.wants_page(0) {
+    while let Some(asked) = outbox.wants_page(0) {
         let page: Vec<_> =
-            database.iter().filter(|(sequence, _)| *sequence > stored.after).take(2).cloned().collect();
-        outbox.load(stored, page, 2);
+            database.iter().filter(|(sequence, _)| *sequence > asked.stored.after).take(2).cloned().collect();
+        outbox.load(asked, page, 2);
         sent.extend(send(&mut outbox, 9));
     }
     assert_eq!(sent, [1, 2, 3, 4, 5, 6]);
@@ -138,10 +138,22 @@ fn what_is_settled_but_not_yet_deleted_does_not_come_back() {
     let restored =
         Restored { next_sequence: 3, stored: 2, stored_bytes: 4, settled: vec![1], ..Restored::default() };
     let mut outbox = Outbox::restore(restored);
-    let stored = outbox.wants_page(0).unwrap();
-    let page = vec![(1, delivery(QoS::AtLeastOnce, 1)), (2, delivery(QoS::AtLeastOnce, 1))];
-    outbox.load(stored, page, 9);
-    assert_eq!(send(&mut outbox, 9), [2]);
+    let page = || vec![(1, delivery(QoS::AtLeastOnce, 1)), (2, delivery(QoS::AtLeastOnce, 1))];
+    let early = outbox.wants_page(0).unwrap();
+    assert_eq!(outbox.take_settled(), [1]);
+    outbox.load(early, page(), 9);
+    assert_eq!(send(&mut outbox, 9), [2], "a checkpoint that deletes it is under way");
+    assert_eq!(outbox.bytes(), 2, "what was settled has left");
+    assert_eq!(outbox.take_settled(), [1], "a checkpoint that failed");
+
+    let restored = Restored { next_sequence: 3, stored: 2, settled: vec![1], ..Restored::default() };
+    let mut outbox = Outbox::restore(restored);
+    let early = outbox.wants_page(0).unwrap();
+    outbox.take_settled();
+    outbox.unload(0);
+    outbox.load(early, page(), 9);
+    assert_eq!(send(&mut outbox, 9), [] as [u64; 0], "the page was read before it was deleted");
+    assert!(outbox.wants_page(0).is_some());
 }
 
 #[test]
@@ -154,7 +166,25 @@ fn what_comes_to_the_database_while_a_page_is_read_is_not_forgotten() {
     outbox.load(asked, vec![(1, delivery(QoS::AtLeastOnce, 1))], 9);
     assert_eq!(send(&mut outbox, 9), [1]);
     let again = outbox.wants_page(0).unwrap();
-    assert_eq!(again.after, 1);
+    assert_eq!(again.stored.after, 1);
     outbox.load(again, vec![(2, delivery(QoS::AtLeastOnce, 1))], 9);
     assert_eq!(send(&mut outbox, 9), [2]);
+}
+
+#[test]
+fn bytes_of_qos_0_messages_do_not_outlive_a_restart() {
+    let outbox = Outbox::restore(Restored { next_sequence: 1, stored_bytes: 9, ..Restored::default() });
+    assert_eq!(outbox.bytes(), 0);
+}
+
+#[test]
+fn only_what_waited_at_a_kill_may_have_been_sent_before() {
+    let suspect = Some(Suspect { window: 2, through: 3 });
+    let mut outbox = Outbox::restore(Restored { next_sequence: 3, suspect, ..Restored::default() });
+    (0..2).for_each(|_| {
+        push(&mut outbox, QoS::AtLeastOnce);
+    });
+    outbox.mark_suspect();
+    let dup: Vec<_> = outbox.waiting.iter().map(|entry| (entry.sequence, entry.is_sent)).collect();
+    assert_eq!(dup, [(3, true), (4, false)]);
 }

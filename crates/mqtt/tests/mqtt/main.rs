@@ -8,6 +8,7 @@ mod connect;
 mod credentials;
 mod flow;
 mod limits;
+mod model;
 mod properties;
 mod publish;
 mod qos2;

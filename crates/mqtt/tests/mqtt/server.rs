@@ -35,6 +35,7 @@ pub struct Server {
     config: Config,
     ahead: Ahead,
     running: JoinHandle<anyhow::Result<()>>,
+    log: fn(&mut LogSettings),
     folder: tempfile::TempDir,
 }
 
@@ -60,7 +61,7 @@ impl Server {
         Self::start_with(|_| {}, change).await
     }
 
-    pub async fn start_with(log: impl FnOnce(&mut LogSettings), change: impl FnOnce(&mut Config)) -> Self {
+    pub async fn start_with(log: fn(&mut LogSettings), change: impl FnOnce(&mut Config)) -> Self {
         Self::start_one(log, change, false).await
     }
 
@@ -70,7 +71,7 @@ impl Server {
     }
 
     async fn start_one(
-        log: impl FnOnce(&mut LogSettings),
+        log: fn(&mut LogSettings),
         change: impl FnOnce(&mut Config),
         has_control_plane: bool,
     ) -> Self {
@@ -87,18 +88,29 @@ impl Server {
 
     /// A server on a copy of this one's data as it is now: to this one's clients, what happens in a crash. The old one stops.
     pub async fn restarted(self) -> Self {
+        let data = self.copied();
+        self.restarted_on(data).await
+    }
+
+    /// The data as a crash at this moment would leave them.
+    pub fn copied(&self) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
         copy(&self.folder.path().join("data"), &folder.path().join("data"));
-        let (config, ahead) = (self.config.clone(), self.ahead.clone());
+        folder
+    }
+
+    /// A server with other data in place of this one, which stops.
+    pub async fn restarted_on(self, data: tempfile::TempDir) -> Self {
+        let (config, ahead, log) = (self.config.clone(), self.ahead.clone(), self.log);
         self.begin_stop();
         self.stopped().await;
-        Self::open((folder, ahead), |_| {}, config, false).await
+        Self::open((data, ahead), log, config, false).await
     }
 
     #[expect(clippy::disallowed_methods, reason = "the test's own task")]
     async fn open(
         (folder, ahead): (tempfile::TempDir, Ahead),
-        log: impl FnOnce(&mut LogSettings),
+        log: fn(&mut LogSettings),
         config: Config,
         has_control_plane: bool,
     ) -> Self {
@@ -138,7 +150,7 @@ impl Server {
         let (Ok(env), Ok(addresses)) = (env.await, addresses.await) else {
             panic!("the server did not start: {:?}", running.await);
         };
-        Self { env, addresses, secrets, config, stop, ahead, running, folder }
+        Self { env, addresses, secrets, config, stop, ahead, running, log, folder }
     }
 
     pub fn begin_stop(&self) {
@@ -147,6 +159,13 @@ impl Server {
 
     pub async fn stopped(self) {
         tokio::time::timeout(PATIENCE, self.running).await.unwrap().unwrap().unwrap();
+    }
+
+    /// A counter or gauge without labels.
+    pub fn metric(&self, name: &str) -> u64 {
+        let text = self.env.metrics.encode();
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("there is no metric {name}"))
     }
 
     /// Makes everything durable that was appended.
