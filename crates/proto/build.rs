@@ -3,10 +3,11 @@
 use std::error::Error;
 use std::path::Path;
 
-const FILES: [&str; 7] = [
+const FILES: [&str; 8] = [
     "drover/backbone/v1/record.proto",
     "drover/devices/v1/devices.proto",
     "drover/mqtt/v1/sessions.proto",
+    "drover/provisioning/v1/api_keys.proto",
     "drover/provisioning/v1/credentials.proto",
     "drover/provisioning/v1/tenants.proto",
     "drover/sessions/v1/journal.proto",

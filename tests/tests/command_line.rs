@@ -43,6 +43,28 @@ async fn a_device_lives_from_create_to_delete() {
 }
 
 #[tokio::test]
+async fn an_api_key_lives_from_create_to_delete() {
+    let server = Drover::start().await;
+    let created =
+        succeeds(&server, "api-key create board --scope mqtt:subscribe:dev/# --scope api:read").await;
+    assert!(created.contains("-u app:board -P drv_") && created.contains("-t 'dev/#'"), "{created}");
+    let table = succeeds(&server, "api-key list").await;
+    assert!(table.lines().nth(1).unwrap().contains("mqtt:subscribe:dev/# api:read"), "{table}");
+    let key: Value = serde_json::from_str(&succeeds(&server, "api-key get board -o json").await).unwrap();
+    assert_eq!(key["scopes"], json!(["mqtt:subscribe:dev/#", "api:read"]));
+    assert!(key.get("secret").is_none(), "{key}");
+    let secret = succeeds(&server, "api-key create other --scope api:read --only-secret").await;
+    let secret = secret.trim();
+    assert_eq!(succeeds(&server, &format!("device list -o json --token {secret}")).await.trim(), "[]");
+    assert_eq!(fails(&server, &format!("device create pump --token {secret}")).await.0, Some(4));
+    assert_eq!(fails(&server, "api-key create board").await.0, Some(1));
+    assert_eq!(fails(&server, "api-key create b --scope everything").await.0, Some(2));
+    succeeds(&server, "api-key delete board").await;
+    assert_eq!(fails(&server, "api-key get board").await.0, Some(3));
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_list_comes_as_table_json_or_yaml_over_all_its_pages() {
     let server = Drover::start().await;
     for number in 0..3 {

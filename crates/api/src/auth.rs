@@ -1,21 +1,26 @@
 //! Who is calling, and for which tenant. The only place of this crate that makes a [`Tenant`].
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
-use drover_model::{Kind, Tenant, TenantId};
-use drover_proto::provisioning::v1::GetTenantRequest;
-use http::HeaderMap;
+use drover_backbone::token;
+use drover_model::{ApiKeyId, Kind, Party, Scope, Tenant, TenantId};
+use drover_proto::provisioning::v1::{FindApiKeyRequest, GetTenantRequest};
+use drover_trust::TokenHash;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
+use http::{HeaderMap, Method};
 
 use crate::Api;
 use crate::error::{Problem, Sort};
 
 /// Header that names another tenant than the default one.
 const TENANT_HEADER: &str = "x-drover-tenant";
+/// What to do without a token that is known.
+const REMEDY: &str = "send Authorization: Bearer <token>: an API key's secret, or the administrator's token, which is in <data dir>/admin.token or DROVER_TOKEN";
 /// The tenant of a request that names none; it is always there.
 const DEFAULT_TENANT: &str = "default";
 
@@ -33,30 +38,126 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
     }
 }
 
-/// Lets a request pass when its token is right and its tenant exists.
+/// The API key with which a request came; absent for the administrator.
+#[derive(Debug, Clone)]
+pub struct Key {
+    pub id: ApiKeyId,
+    pub scopes: Vec<Scope>,
+    tenant: Tenant,
+    secret: TokenHash,
+}
+
+/// The key of a request, if it came with one.
+pub struct ByKey(pub Option<Key>);
+
+impl<S: Send + Sync> FromRequestParts<S> for ByKey {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self(parts.extensions.get::<Key>().cloned()))
+    }
+}
+
+/// Lets a request pass when its token is right and its tenant exists. The token is the administrator's, or an API key for its own tenant
+/// as far as its scopes go.
 pub async fn authenticate(
     State(api): State<Arc<Api>>,
     mut request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
-    check_token(&api, request.headers())?;
-    let caller = Caller(find_tenant(&api, request.headers()).await?);
-    request.extensions_mut().insert(caller);
+    let token = bearer(request.headers())?;
+    let tenant = if api.administrator.matches(token) {
+        find_tenant(&api, request.headers()).await?
+    } else {
+        let key = find_key(&api, token).await?.ok_or_else(|| {
+            Problem::new(Sort::Unauthenticated, format!("the token is not known; {REMEDY}"))
+        })?;
+        check_scopes(&key, request.method())?;
+        check_own_tenant(&key, request.headers())?;
+        let tenant = key.tenant.clone();
+        request.extensions_mut().insert(key);
+        tenant
+    };
+    request.extensions_mut().insert(Caller(tenant));
     Ok(next.run(request).await)
 }
 
-fn check_token(api: &Api, headers: &HeaderMap) -> Result<(), Problem> {
-    let remedy = "send Authorization: Bearer <token>; the administrator's token is in <data dir>/admin.token or DROVER_TOKEN";
+/// Lets a request pass that came with the administrator's token: a key makes neither keys nor tenants.
+pub async fn refuse_keys(ByKey(key): ByKey, request: Request, next: Next) -> Result<Response, Problem> {
+    match key {
+        None => Ok(next.run(request).await),
+        Some(key) => {
+            let detail = format!("API key {} may not do this; use the administrator's token", key.id);
+            Err(Problem::new(Sort::Denied, detail))
+        }
+    }
+}
+
+fn bearer(headers: &HeaderMap) -> Result<&[u8], Problem> {
     let Some(header) = headers.get(AUTHORIZATION) else {
-        return Err(Problem::new(Sort::Unauthenticated, format!("the request has no token; {remedy}")));
+        return Err(Problem::new(Sort::Unauthenticated, format!("the request has no token; {REMEDY}")));
     };
     let token =
         header.as_bytes().split_at_checked(7).filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"Bearer "));
-    match token {
-        Some((_, token)) if api.administrator.matches(token.trim_ascii()) => Ok(()),
-        Some(_) => Err(Problem::new(Sort::Unauthenticated, format!("the token is not known; {remedy}"))),
-        None => {
-            Err(Problem::new(Sort::Unauthenticated, format!("the request has no bearer token; {remedy}")))
+    token.map(|(_, token)| token.trim_ascii()).ok_or_else(|| {
+        Problem::new(Sort::Unauthenticated, format!("the request has no bearer token; {REMEDY}"))
+    })
+}
+
+/// The key that has this secret. It is asked for with each request, so that a deleted one is refused at once.
+async fn find_key(api: &Api, token: &[u8]) -> Result<Option<Key>, Problem> {
+    let secret = TokenHash::of(token);
+    let request = FindApiKeyRequest { token_sha256: secret.as_bytes().to_vec() };
+    let found = match api.api_keys.clone().find_api_key(request).await {
+        Ok(found) => found.into_inner(),
+        Err(status) if drover_rpc::kind_of(&status) == Kind::NotFound => return Ok(None),
+        Err(status) => return Err(status.into()),
+    };
+    let key = found.api_key.unwrap_or_default();
+    let (Ok(tenant), Ok(id)) = (TenantId::parse(&found.tenant), ApiKeyId::parse(&key.id)) else {
+        tracing::error!("API key {} of tenant {} has an impossible name", key.id, found.tenant);
+        return Err(Problem::internal());
+    };
+    #[expect(clippy::disallowed_methods, reason = "the secret of a key of this tenant was presented")]
+    let tenant = Tenant::authenticated(tenant);
+    // A scope that this version does not know allows nothing.
+    let scopes = key.scopes.iter().filter_map(|scope| Scope::parse(scope).ok()).collect();
+    Ok(Some(Key { id, scopes, tenant, secret }))
+}
+
+fn check_scopes(key: &Key, method: &Method) -> Result<(), Problem> {
+    let needed = if method.is_safe() { Scope::Read } else { Scope::Write };
+    if key.scopes.contains(&needed) {
+        return Ok(());
+    }
+    Err(Problem::new(Sort::Denied, format!("API key {} has no scope {needed}", key.id)))
+}
+
+fn check_own_tenant(key: &Key, headers: &HeaderMap) -> Result<(), Problem> {
+    match headers.get(TENANT_HEADER) {
+        Some(named) if named.as_bytes() != key.tenant.as_str().as_bytes() => {
+            let detail =
+                format!("API key {} is one of tenant {}; leave out X-Drover-Tenant", key.id, key.tenant);
+            Err(Problem::new(Sort::Denied, detail))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Resolves when a key is gone; never for the administrator.
+pub async fn revoked(api: Arc<Api>, key: Option<Key>) {
+    let Some(key) = key else { return std::future::pending().await };
+    let party = Party::Application(key.id).to_string();
+    let subject = format!("credentials.changed.{}.{}", token(key.tenant.as_str()), token(&party));
+    let mut changes = api.live.subscribe(&subject, None);
+    loop {
+        // Also at first: it may be gone since the request was let in. Who can't be asked is asked at the next change.
+        let request = FindApiKeyRequest { token_sha256: key.secret.as_bytes().to_vec() };
+        let found = api.api_keys.clone().find_api_key(request).await;
+        if found.is_err_and(|status| drover_rpc::kind_of(&status) == Kind::NotFound)
+            || changes.next().await.is_none()
+        {
+            return;
         }
     }
 }

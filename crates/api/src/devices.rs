@@ -42,8 +42,9 @@ impl From<pb::Device> for Device {
     }
 }
 
-/// A refusal of the registry. What it calls invalid is the profile or a label: the rest was checked here.
+/// A refusal of the registry. What it calls invalid is the profile, a label, or an id of an application: the rest was checked here.
 fn problem(status: &tonic::Status) -> Problem {
-    let field = if status.message().starts_with("profile") { "profile" } else { "labels" };
+    let named = ["id", "profile"].into_iter().find(|name| status.message().starts_with(*name));
+    let field = named.unwrap_or("labels");
     Problem::of_field(field, status)
 }

@@ -124,7 +124,8 @@ impl Problem {
         match drover_rpc::kind_of(status) {
             Kind::Invalid => {
                 let message = status.message();
-                let rest = message.strip_prefix(field).and_then(|rest| rest.strip_prefix(' '));
+                let rest = message.strip_prefix(field);
+                let rest = rest.and_then(|rest| rest.strip_prefix(": ").or(rest.strip_prefix(' ')));
                 Self::field(field, rest.unwrap_or(message))
             }
             _ => status.clone().into(),

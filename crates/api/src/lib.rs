@@ -5,6 +5,7 @@
 #![expect(unused_qualifications, reason = "the documentation macro writes them")]
 
 mod admission;
+mod api_keys;
 mod auth;
 mod config;
 mod credentials;
@@ -34,6 +35,7 @@ use drover_backbone::Live;
 use drover_model::Clock;
 use drover_proto::devices::v1::devices_client::DevicesClient;
 use drover_proto::mqtt::v1::sessions_client::SessionsClient;
+use drover_proto::provisioning::v1::api_keys_client::ApiKeysClient;
 use drover_proto::provisioning::v1::credentials_client::CredentialsClient;
 use drover_proto::provisioning::v1::tenants_client::TenantsClient;
 use drover_proto::stream::v1::telemetry_client::TelemetryClient;
@@ -51,6 +53,7 @@ const MAX_ANSWER_BYTES: usize = 256 << 20;
 pub(crate) struct Api {
     tenants: TenantsClient<Link>,
     credentials: CredentialsClient<Link>,
+    api_keys: ApiKeysClient<Link>,
     devices: DevicesClient<Link>,
     telemetry: TelemetryClient<Link>,
     sessions: SessionsClient<Link>,
@@ -84,6 +87,7 @@ pub fn router(config: &Config, env: &Env) -> axum::Router {
     let api = Api {
         tenants: TenantsClient::new(peers.link("provisioning")),
         credentials: CredentialsClient::new(peers.link("provisioning")),
+        api_keys: ApiKeysClient::new(peers.link("provisioning")),
         devices: DevicesClient::new(peers.link("devices")),
         telemetry: TelemetryClient::new(peers.link("stream")).max_decoding_message_size(MAX_ANSWER_BYTES),
         sessions: SessionsClient::new(peers.link("mqtt")),

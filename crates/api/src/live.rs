@@ -13,7 +13,7 @@ use futures_util::{Stream, StreamExt};
 use tokio::sync::OwnedSemaphorePermit;
 use utoipa::IntoParams;
 
-use crate::auth::Caller;
+use crate::auth::{self, ByKey, Caller, Key};
 use crate::error::{PROBLEM_JSON, Problem, Sort};
 use crate::extract::{Pairs, Query, ReadQuery};
 use crate::{Api, Shared};
@@ -66,15 +66,18 @@ impl ReadQuery for LiveQuery {
 pub async fn watch(
     State(api): Shared,
     Caller(tenant): Caller,
+    ByKey(key): ByKey,
     Query(query): Query<LiveQuery>,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
     let events = subscribe(&api, &tenant, &query);
-    stream(&api, events)
+    stream(&api, key, events)
 }
 
-/// Events as an answer that lasts until either side ends it, if there is room for one more.
+/// Events as an answer that lasts until either side ends it or the key is deleted that it was asked for with, if there is room for one
+/// more.
 pub fn stream<S: Stream<Item = Event> + Send + 'static>(
     api: &Arc<Api>,
+    key: Option<Key>,
     events: S,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>> + use<S>>, Problem> {
     let permit = api.live_streams.clone().try_acquire_owned().map_err(|_| {
@@ -84,7 +87,11 @@ pub fn stream<S: Stream<Item = Event> + Send + 'static>(
         )
     })?;
     let stop = api.stop.clone();
-    let events = events.take_until(async move { stop.drain().await }).map(move |event| held(&permit, event));
+    let revoked = Box::pin(auth::revoked(api.clone(), key));
+    let events = events
+        .take_until(revoked)
+        .take_until(async move { stop.drain().await })
+        .map(move |event| held(&permit, event));
     Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
 }
 

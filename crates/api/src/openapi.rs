@@ -14,7 +14,8 @@ use crate::error::{PROBLEM_JSON, Problem};
     info(
         title = "Drover",
         description = "The IoT platform that you run yourself: devices, what they measured, and what became of every message.\n\n\
-            Every call but health, metrics and this documentation needs the administrator's token. Lists come in pages. Errors are \
+            Every call but health, metrics and this documentation needs a token: the administrator's, or an API key for its own tenant \
+            with the scope `api:read` (GET) or `api:write` (the others; not tenants and API keys). Lists come in pages. Errors are \
             problems (RFC 9457) that say which field is wrong and what to do.",
     ),
     servers((url = "/", description = "This server")),
@@ -22,6 +23,7 @@ use crate::error::{PROBLEM_JSON, Problem};
     tags(
         (name = "Devices", description = "The registry."),
         (name = "Credentials", description = "How devices prove who they are."),
+        (name = "API keys", description = "How applications prove who they are, and what they may do."),
         (name = "Telemetry", description = "What devices measured and reported."),
         (name = "Sessions", description = "MQTT clients, connected or not, and the topics between them."),
         (name = "Balance", description = "What became of every message."),
@@ -38,9 +40,10 @@ pub fn head() -> Document {
 }
 
 /// Problems that any call with a token may answer with: status, name, description.
-const ALWAYS: [(&str, &str, &str); 6] = [
+const ALWAYS: [(&str, &str, &str); 7] = [
     ("400", "Invalid", "A parameter or member is wrong; `errors` names it"),
     ("401", "Unauthenticated", "The token is missing or not known"),
+    ("403", "Denied", "The API key has no scope for this call, or is another tenant's"),
     ("404", "UnknownTenant", "`X-Drover-Tenant` names a tenant that does not exist"),
     ("500", "Internal", "A fault of the server; its log has the detail"),
     (
@@ -61,7 +64,7 @@ pub fn finish(document: &mut Document) {
     let components = document.components.get_or_insert_default();
     let token = HttpBuilder::new()
         .scheme(HttpAuthScheme::Bearer)
-        .description(Some("The administrator's token: `<data dir>/admin.token`, or `DROVER_TOKEN`."))
+        .description(Some("The administrator's token (`<data dir>/admin.token`, or `DROVER_TOKEN`), or the secret of an API key."))
         .build();
     components.add_security_scheme("token", SecurityScheme::Http(token));
     components.parameters.insert("Tenant".to_owned(), RefOr::T(tenant_header()));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use http::{Method, Uri};
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_axum::router::OpenApiRouter;
@@ -13,7 +13,7 @@ use utoipa_axum::routes;
 use crate::error::{Problem, Sort};
 use crate::extract::{Known, MAX_BODY_BYTES, refuse_unknown};
 use crate::metrics::Requests;
-use crate::{Api, admission, auth, credentials, dead_letters, devices, docs, events};
+use crate::{Api, admission, api_keys, auth, credentials, dead_letters, devices, docs, events};
 use crate::{health, latest, ledger, live, metrics, openapi, sessions, telemetry, tenants, topics};
 
 /// All of it. From the outside in: counting, panics, then for what needs a token room, deadline and
@@ -33,8 +33,13 @@ pub fn router(api: Arc<Api>) -> Router {
 }
 
 fn routes(api: &Arc<Api>) -> OpenApiRouter<Arc<Api>> {
-    let protected = OpenApiRouter::<Arc<Api>>::new()
+    let administration = OpenApiRouter::<Arc<Api>>::new()
         .routes(routes!(tenants::create, tenants::list))
+        .routes(routes!(api_keys::create, api_keys::list))
+        .routes(routes!(api_keys::get, api_keys::delete))
+        .route_layer(from_fn(auth::refuse_keys));
+    let protected = OpenApiRouter::<Arc<Api>>::new()
+        .merge(administration)
         .routes(routes!(devices::create::create, devices::list::list))
         .routes(routes!(devices::get::get, devices::update::update, devices::delete::delete))
         .routes(routes!(credentials::create, credentials::list))

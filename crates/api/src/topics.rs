@@ -6,13 +6,14 @@ use std::future::ready;
 use axum::extract::State;
 use axum::response::sse::{Event, Sse};
 use drover_backbone::token;
-use drover_mqtt_codec::topic::{TopicFilter, matches};
+use drover_model::Scope;
+use drover_mqtt_codec::topic::{TopicFilter, is_within, matches};
 use futures_util::{Stream, StreamExt};
 use utoipa::IntoParams;
 
 use crate::Shared;
-use crate::auth::Caller;
-use crate::error::{PROBLEM_JSON, Problem};
+use crate::auth::{ByKey, Caller, Key};
+use crate::error::{PROBLEM_JSON, Problem, Sort};
 use crate::extract::{Pairs, Query, ReadQuery};
 use crate::live::{self, Item};
 
@@ -39,7 +40,7 @@ impl ReadQuery for TopicsQuery {
 /// Watch MQTT topics
 ///
 /// Server-sent events: `event: message` has the data `{"topic","ts","qos","retain","payload"}`, or `payload_base64` when the bytes are no text.
-/// Topics under `v1/` belong to devices and are not here: see `/v1/live`. A reader that is too slow loses messages and is told: `event:
+/// Topics under `v1/` belong to devices and are not here: see `/v1/live`. An API key needs `mqtt:subscribe:<filter>` besides `api:read`. A reader that is too slow loses messages and is told: `event:
 /// lagged` has `{"lost":n}`. A comment comes every 15 s without an event.
 #[utoipa::path(
     get, path = "/v1/topics/live", tag = "Sessions", operation_id = "watchTopics", params(TopicsQuery),
@@ -52,8 +53,13 @@ impl ReadQuery for TopicsQuery {
 pub async fn watch(
     State(api): Shared,
     Caller(tenant): Caller,
+    ByKey(key): ByKey,
     Query(query): Query<TopicsQuery>,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
+    if let Some(key) = key.as_ref().filter(|key| !may_watch(key, &query.filter)) {
+        let detail = format!("API key {} has no scope mqtt:subscribe:{}", key.id, query.filter);
+        return Err(Problem::new(Sort::Denied, detail));
+    }
     let subject = format!("message.{}", token(tenant.as_str()));
     let items = live::items(api.live.subscribe(&subject, None));
     let events = items.filter_map(move |item| {
@@ -68,5 +74,14 @@ pub async fn watch(
             }
         })
     });
-    live::stream(&api, events)
+    live::stream(&api, key, events)
+}
+
+/// What a key may not subscribe to by MQTT it does not see here either.
+fn may_watch(key: &Key, filter: &str) -> bool {
+    let covers = |scope: &Scope| match scope {
+        Scope::Subscribe(allowed) => is_within(filter, allowed),
+        Scope::Publish(_) | Scope::Read | Scope::Write => false,
+    };
+    key.scopes.iter().any(covers)
 }

@@ -92,7 +92,7 @@ async fn every_list_refuses_a_wrong_size() {
             }
         }
     }
-    assert_eq!(lists, 7);
+    assert_eq!(lists, 8);
 }
 
 #[tokio::test]
@@ -110,6 +110,7 @@ async fn refusals_name_the_field_and_the_remedy() {
     rest.call("POST /v1/devices", r#"{"id":"pump-7"}"#).await;
     rest.call("POST /v1/devices", r#"{"id":"internal"}"#).await;
     rest.call("POST /v1/devices", r#"{"id":"panic"}"#).await;
+    rest.call("POST /v1/api-keys", r#"{"id":"board"}"#).await;
     let calls = [
         ("POST /v1/devices", r#"{"id":"pump-7"}"#),
         ("POST /v1/devices", r#"{"id":"pump/7"}"#),
@@ -127,6 +128,13 @@ async fn refusals_name_the_field_and_the_remedy() {
         ("POST /v1/devices/pump-7/credentials", r#"{"type":"x509","csr":"-----BEGIN"}"#),
         ("POST /v1/devices/pump-7/credentials", r#"{"type":"key"}"#),
         ("POST /v1/tenants", r#"{"id":"default"}"#),
+        ("POST /v1/devices", r#"{"id":"app:board"}"#),
+        ("POST /v1/api-keys", r#"{"id":"board"}"#),
+        ("POST /v1/api-keys", r#"{"id":"a b"}"#),
+        ("POST /v1/api-keys", r#"{"id":"a","scopes":[]}"#),
+        ("POST /v1/api-keys", r#"{"id":"a","scopes":["read"]}"#),
+        ("POST /v1/api-keys", r#"{"id":"a","scopes":["mqtt:publish:a#"]}"#),
+        ("GET /v1/api-keys/ghost", ""),
         ("GET /v1/devices/ghost", ""),
         ("GET /v1/devices/a%20b", ""),
         ("GET /v1/devices?label=site", ""),

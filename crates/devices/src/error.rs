@@ -1,7 +1,7 @@
 //! What can go wrong, and what sort of failure it is.
 
 use drover_db::DbError;
-use drover_model::{DeviceId, InvalidId, Kind};
+use drover_model::{DeviceId, InvalidId, Kind, Party};
 use tonic::Status;
 
 use crate::labels::{InvalidLabel, MAX_LABELS};
@@ -16,6 +16,8 @@ pub enum Error {
     InvalidLabel(#[from] InvalidLabel),
     #[error(transparent)]
     Page(#[from] PageError),
+    #[error("id begins with {}, which is how applications log in; use another", Party::APPLICATION_PREFIX)]
+    ApplicationName,
     #[error("device {0} exists already")]
     Exists(DeviceId),
     #[error("there is no device {0}")]
@@ -36,7 +38,9 @@ impl Error {
     /// What sort of failure this is.
     pub fn kind(&self) -> Kind {
         match self {
-            Self::InvalidId(_) | Self::InvalidLabel(_) | Self::Page(_) => Kind::Invalid,
+            Self::InvalidId(_) | Self::InvalidLabel(_) | Self::Page(_) | Self::ApplicationName => {
+                Kind::Invalid
+            }
             Self::Exists(_) => Kind::Exists,
             Self::NotFound(_) => Kind::NotFound,
             Self::Changed { .. } => Kind::Conflict,

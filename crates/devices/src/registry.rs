@@ -1,6 +1,6 @@
 //! The rules of the registry.
 
-use drover_model::{Clock, Device, DeviceId, Labels, ProfileId, Tenant};
+use drover_model::{Clock, Device, DeviceId, Labels, Party, ProfileId, Tenant};
 use drover_proto::provisioning::v1::DeleteCredentialsOfRequest;
 use drover_proto::provisioning::v1::credentials_client::CredentialsClient;
 use drover_rpc::Link;
@@ -41,6 +41,9 @@ impl Registry {
         profile: &str,
         labels: Labels,
     ) -> Result<Device, Error> {
+        if id.as_str().starts_with(Party::APPLICATION_PREFIX) {
+            return Err(Error::ApplicationName);
+        }
         let profile = if profile.is_empty() { DEFAULT_PROFILE } else { profile };
         ProfileId::check(profile)?;
         labels::check(labels.iter())?;

@@ -6,8 +6,8 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::client::Target;
 use crate::commands::{
-    completions, configuration, credential, deadletters, demo, device, health, ledger, session, tail,
-    telemetry, tenant, topic,
+    api_key, completions, configuration, credential, deadletters, demo, device, health, ledger, session,
+    tail, telemetry, tenant, topic,
 };
 use crate::failure::{Failure, Outcome};
 use crate::output::{Format, Output, note};
@@ -55,6 +55,9 @@ enum Command {
     /// Credentials: what a device proves its identity with
     #[command(subcommand)]
     Credential(credential::CredentialCommand),
+    /// API keys: what an application proves its identity with, and what it may do
+    #[command(subcommand)]
+    ApiKey(api_key::ApiKeyCommand),
     /// Tenants: separate customers of one installation
     #[command(subcommand)]
     Tenant(tenant::TenantCommand),
@@ -109,6 +112,7 @@ async fn remote(command: Command, target: &Target, output: Output) -> Outcome {
         Command::Demo(args) => demo::run(args, target).await,
         Command::Device(command) => device::run(command, target, output).await,
         Command::Credential(command) => credential::run(command, target, output).await,
+        Command::ApiKey(command) => api_key::run(command, target, output).await,
         Command::Tenant(command) => tenant::run(command, target, output).await,
         Command::Session(command) => session::run(command, target, output).await,
         Command::Topic(command) => topic::run(command, target, output).await,
@@ -148,6 +152,8 @@ mod tests {
         assert!(!parses("drover telemetry pump --from yesterday"));
         assert!(!parses("drover telemetry pump --agg median"));
         assert!(!parses("drover device create pump --label site"));
+        assert!(!parses("drover api-key create board --scope everything"));
+        assert!(parses("drover api-key create board --scope mqtt:publish:a/# --scope api:read"));
         assert!(!parses("drover device create pump --profile a/b"));
         assert!(parses("drover device create pump --profile pumps"));
         assert!(!parses("drover device update pump"));

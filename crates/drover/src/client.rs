@@ -100,6 +100,14 @@ impl Target {
         };
         Err(Failure::new(Code::Unreachable, format!("{missing}, or name a server with --url")))
     }
+
+    /// The MQTT username of a device or an application of the tenant that is meant.
+    pub fn username(&self, name: &str) -> String {
+        match &self.tenant {
+            Some(tenant) if tenant != "default" => format!("{name}@{tenant}"),
+            _ => name.to_owned(),
+        }
+    }
 }
 
 /// An address from `addresses.json` of a data directory.

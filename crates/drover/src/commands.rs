@@ -1,5 +1,6 @@
 //! One file for each noun of the command line: its arguments, its call, its columns.
 
+pub mod api_key;
 pub mod completions;
 pub mod configuration;
 pub mod credential;

@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 use drover_backbone::{Live, Subscription};
-use drover_model::{DeviceId, TenantId};
+use drover_model::{DeviceId, Party, TenantId};
 
-use crate::subject::tenant_and_device;
+use crate::subject::tenant_and_party;
 
 /// A message to a device on one of its own topics.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,7 +42,7 @@ impl Downlink {
 
 /// The payload is the topic, a zero byte, and the content.
 fn parse(subject: &str, payload: &Bytes) -> Option<DownlinkMessage> {
-    let (tenant, device) = tenant_and_device(subject)?;
+    let (tenant, Party::Device(device)) = tenant_and_party(subject)? else { return None };
     let end = payload.iter().position(|&byte| byte == 0)?;
     let topic = std::str::from_utf8(payload.get(..end)?).ok()?.to_owned();
     Some(DownlinkMessage { tenant, device, topic, payload: payload.slice(end + 1..) })

@@ -1,4 +1,4 @@
-//! What every gateway shares: the way into the log, who a device is, how many may come, and messages on their way down to devices.
+//! What every gateway shares: the way into the log, who a device or an application is, how many may come, and messages on their way down to devices.
 //! No protocol and no sockets.
 
 mod authenticator;

@@ -1,12 +1,12 @@
 //! Reads the tokens of Live subjects back into ids.
 
-use drover_model::{DeviceId, TenantId};
+use drover_model::{Party, TenantId};
 
-/// Tenant and device of a subject that ends in `.{tenant}.{device}`.
-pub(crate) fn tenant_and_device(subject: &str) -> Option<(TenantId, DeviceId)> {
-    let (rest, device) = subject.rsplit_once('.')?;
+/// Tenant and party of a subject that ends in `.{tenant}.{party}`.
+pub(crate) fn tenant_and_party(subject: &str) -> Option<(TenantId, Party)> {
+    let (rest, party) = subject.rsplit_once('.')?;
     let (_, tenant) = rest.rsplit_once('.')?;
-    Some((TenantId::parse(&decoded(tenant)?).ok()?, DeviceId::parse(&decoded(device)?).ok()?))
+    Some((TenantId::parse(&decoded(tenant)?).ok()?, Party::parse(&decoded(party)?).ok()?))
 }
 
 /// Undoes the percent-encoding of [`drover_backbone::token`].
@@ -32,9 +32,9 @@ mod tests {
     fn ids_come_back_as_they_were_made_tokens() {
         let subject =
             format!("downlink.{}.{}", drover_backbone::token("a.b"), drover_backbone::token("p:1.x"));
-        let (tenant, device) = tenant_and_device(&subject).unwrap();
-        assert_eq!((tenant.as_str(), device.as_str()), ("a.b", "p:1.x"));
-        assert!(tenant_and_device("downlink.a").is_none());
-        assert!(tenant_and_device("downlink.a.%2").is_none());
+        let (tenant, party) = tenant_and_party(&subject).unwrap();
+        assert_eq!((tenant.as_str(), party.to_string().as_str()), ("a.b", "p:1.x"));
+        assert!(tenant_and_party("downlink.a").is_none());
+        assert!(tenant_and_party("downlink.a.%2").is_none());
     }
 }

@@ -1,10 +1,10 @@
-//! A bounded cache of what devices' secrets are checked against.
+//! A bounded cache of what secrets are checked against.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use drover_model::{CredentialId, DeviceId, TenantId, Timestamp};
+use drover_model::{Party, Scope, TenantId, Timestamp};
 use drover_trust::TokenHash;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
@@ -13,23 +13,23 @@ use parking_lot::Mutex;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Account {
     pub(crate) tenant: TenantId,
-    pub(crate) device: DeviceId,
+    pub(crate) party: Party,
 }
 
-/// One credential of a device.
+/// One secret, and what an application may do with it.
 #[derive(Debug, Clone)]
 pub(crate) struct Verifier {
-    pub(crate) credential: CredentialId,
     pub(crate) hash: TokenHash,
+    pub(crate) scopes: Arc<[Scope]>,
 }
 
-/// All credentials of a device; none for a device that has none or is not there.
+/// All secrets of an account; none for one that has none or is not there.
 pub(crate) type Verifiers = Arc<[Verifier]>;
 
 struct Entry {
     verifiers: Verifiers,
     expires: Timestamp,
-    /// Where the device last proved its identity from.
+    /// Where the account last proved its identity from.
     known_source: Option<IpAddr>,
 }
 
@@ -88,7 +88,7 @@ impl Cache {
         }
     }
 
-    /// Whether the device's last proof of its identity came from there.
+    /// Whether the account's last proof of its identity came from there.
     pub(crate) fn is_known_source(&self, account: &Account, source: IpAddr) -> bool {
         self.inner.lock().entries.get(account).is_some_and(|entry| entry.known_source == Some(source))
     }

@@ -1,4 +1,4 @@
-//! Names of tenants, devices, credentials, profiles and telemetry keys: checked once, at the edge, then cheap to clone.
+//! Names of tenants, devices, credentials, API keys, profiles and telemetry keys: checked once, at the edge, then cheap to clone.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -127,6 +127,10 @@ id!(
 id!(
     /// Name of a credential within its device.
     CredentialId, "credential id", false
+);
+id!(
+    /// Name of an API key within its tenant.
+    ApiKeyId, "API key id", false
 );
 id!(
     /// Name of a profile: so far only a name that devices of a kind have in common.

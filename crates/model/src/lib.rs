@@ -7,14 +7,16 @@ mod id;
 mod kind;
 mod point;
 mod principal;
+mod scope;
 mod timestamp;
 pub mod topic;
 
 pub use clock::{Clock, ManualClock, Now};
 pub use device::{Device, Labels};
-pub use id::{CredentialId, DeviceId, InvalidId, ProfileId, TelemetryKey, TenantId};
+pub use id::{ApiKeyId, CredentialId, DeviceId, InvalidId, ProfileId, TelemetryKey, TenantId};
 pub use kind::Kind;
 pub use point::{Flags, Point, Value, ValueRef, serialize_number};
-pub use principal::{Principal, Tenant};
+pub use principal::{Party, Tenant};
+pub use scope::{InvalidScope, Scope};
 pub use timestamp::{InvalidTimestamp, Timestamp};
 pub use topic::Channel;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{DeviceId, TenantId};
+use crate::{ApiKeyId, DeviceId, InvalidId, TenantId};
 
 /// The proof that a caller belongs to a tenant. Every store, topic tree and queue is reached through one of these, never
 /// through a [`TenantId`] that came in by a request.
@@ -33,20 +33,51 @@ impl fmt::Display for Tenant {
     }
 }
 
-/// An authenticated caller of a gateway.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Principal {
-    /// A device with an identity of its own.
-    Device { tenant: Tenant, device: DeviceId },
-    /// A client without credentials on a loopback listener that allows it: the tenant's whole topic space.
-    Anonymous { tenant: Tenant },
+/// Who comes to a gateway, by the name that it gives within its tenant.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Party {
+    /// A device, by its id.
+    Device(DeviceId),
+    /// An application, by the API key that it has: `app:` and the key's id.
+    Application(ApiKeyId),
 }
 
-impl Principal {
-    /// The tenant it belongs to.
-    pub fn tenant(&self) -> &Tenant {
-        match self {
-            Self::Device { tenant, .. } | Self::Anonymous { tenant } => tenant,
+impl Party {
+    /// What the name of an application begins with, and the id of no device.
+    pub const APPLICATION_PREFIX: &str = "app:";
+
+    /// Reads what [`fmt::Display`] writes.
+    ///
+    /// # Errors
+    /// [`InvalidId`] names the first character that is not allowed.
+    pub fn parse(name: &str) -> Result<Self, InvalidId> {
+        match name.strip_prefix(Self::APPLICATION_PREFIX) {
+            Some(key) => ApiKeyId::parse(key).map(Self::Application),
+            None => DeviceId::parse(name).map(Self::Device),
         }
+    }
+}
+
+impl fmt::Display for Party {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Device(device) => device.fmt(f),
+            Self::Application(key) => write!(f, "{}{key}", Self::APPLICATION_PREFIX),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_says_whether_it_is_a_device_or_an_application() {
+        for name in ["pump", "pump:7", "app", "app:dashboard", "app:a:b"] {
+            let party = Party::parse(name).unwrap();
+            assert_eq!(party.to_string(), name);
+            assert_eq!(matches!(party, Party::Application(_)), name.contains("app:"), "{name}");
+        }
+        assert!(Party::parse("app:").is_err() && Party::parse("app:a/b").is_err());
     }
 }

@@ -60,7 +60,7 @@ impl From<AuthenticationError> for End {
     fn from(error: AuthenticationError) -> Self {
         let reason = reason_of(error.kind());
         match error {
-            AuthenticationError::BadCredentials => Self::refused(reason, "unknown device or wrong token"),
+            AuthenticationError::BadCredentials => Self::refused(reason, "unknown name or wrong token"),
             AuthenticationError::BackedOff => {
                 Self::refused(reason, "too many failed attempts; try again later")
             }

@@ -14,7 +14,7 @@ use drover_db::DbError;
 use drover_gateway::{
     Authenticator, AuthenticatorOptions, Changes, Downlink, Ingress, Places, RefusedReason,
 };
-use drover_model::{Clock, DeviceId, Tenant, TenantId};
+use drover_model::{Clock, DeviceId, Party, Tenant, TenantId};
 use drover_mqtt_codec::{QoS, ReasonCode};
 use drover_runtime::{Env, PartHealth, Rng, Status, Stop, Tasks};
 use tokio::sync::Semaphore;
@@ -26,8 +26,9 @@ use crate::loops::Loops;
 use crate::message::{Message, TICKS_PER_SECOND};
 use crate::metrics::Metrics;
 use crate::outbox::Bounds;
+use crate::proxy::Proxies;
 use crate::route::settle;
-use crate::session::{Attachment, Client, Ending};
+use crate::session::{Attachment, Client, Ending, Owner, Session};
 use crate::space::{Space, Spaces};
 use crate::store::{Numbers, Store};
 
@@ -38,6 +39,7 @@ const SWEEP_TICKS: u32 = 60 * TICKS_PER_SECOND;
 pub(crate) struct Gateway {
     pub(crate) config: Config,
     pub(crate) deny_code: ReasonCode,
+    pub(crate) proxies: Proxies,
     pub(crate) ingress: Arc<Ingress>,
     pub(crate) journal: Arc<Journal>,
     pub(crate) store: Store,
@@ -79,12 +81,13 @@ impl Gateway {
             store,
             log: env.log.clone(),
             deny_code: config.anonymous.code().context("mqtt.anonymous.deny_code")?,
+            proxies: Proxies::new(&config.proxy),
             authenticator: Arc::new(Authenticator::new(
                 env.peers.link("provisioning"),
                 env.clock.clone(),
                 options,
             )),
-            spaces: Spaces::default(),
+            spaces: Spaces::new(config.budget),
             metrics: env.metrics.register("mqtt", Metrics::register),
             clock: env.clock.clone(),
             rng: env.rng.clone(),
@@ -195,6 +198,7 @@ impl Gateway {
             space.is_watched.store(self.live.has_subscribers(&space.watch_subject), Ordering::Relaxed);
             if sweeps {
                 self.expire_retained(&space);
+                space.buckets.sweep();
             }
             counts.iter_mut().zip(space.counts()).for_each(|(sum, count)| *sum += count);
         }
@@ -254,9 +258,10 @@ impl Gateway {
             };
             let Some(change) = change else { return Ok(()) };
             let attached = match &change.of {
-                Some((tenant, device)) => {
-                    self.authenticator.learn(tenant, device).await;
-                    self.spaces.find(tenant).map(|space| space.of_device(device)).unwrap_or_default()
+                Some((tenant, party)) => {
+                    let is_known = self.authenticator.learn(tenant, party).await.unwrap_or(true);
+                    let space = self.spaces.find(tenant);
+                    space.map(|space| self.concerned(&space, party, is_known)).unwrap_or_default()
                 }
                 None => self.spaces.all().iter().flat_map(|space| space.attached()).collect(),
             };
@@ -266,9 +271,35 @@ impl Gateway {
         }
     }
 
+    /// The connected sessions of a device or an application. A deleted key takes its application's sessions along, also those whose
+    /// client is away: an application is nothing beside its key.
+    fn concerned(
+        &self,
+        space: &Arc<Space>,
+        party: &Party,
+        is_known: bool,
+    ) -> Vec<(Arc<Session>, Arc<Attachment>)> {
+        let key = match party {
+            Party::Device(device) => return space.of_device(device),
+            Party::Application(key) => key,
+        };
+        let sessions = space.of_owner(&Owner::Application(key.clone()));
+        if !is_known {
+            for session in sessions {
+                self.end_session(space, &session, Ending::CredentialGone);
+            }
+            return Vec::new();
+        }
+        let attachment = |session: Arc<Session>| {
+            let attachment = session.state.lock().attachment.clone()?;
+            Some((session, attachment))
+        };
+        sessions.into_iter().filter_map(attachment).collect()
+    }
+
     /// A session whose credential can't be checked ends too: it may connect again when that works.
     async fn check_credential(&self, attachment: &Attachment) {
-        if let Client::Device(identity) = &attachment.client
+        if let Client::Identified(identity) = &attachment.client
             && !self.authenticator.is_valid(identity).await.unwrap_or(false)
         {
             attachment.end(Ending::CredentialGone);

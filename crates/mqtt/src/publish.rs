@@ -6,7 +6,7 @@ use bytes::Bytes;
 use drover_backbone::Refused;
 use drover_gateway::{RefusedReason, Sender, SessionPublish};
 use drover_model::Channel;
-use drover_model::topic::{ERRORS, TIME, Upward};
+use drover_model::topic::{ERRORS, PREFIX, TIME, Upward};
 use drover_mqtt_codec::{Publish, PublishProperties, QoS, ReasonCode, Version};
 use drover_proto::sessions::v1::{self, change::Change};
 
@@ -54,7 +54,8 @@ pub(crate) fn handle(
         let refusal = (ReasonCode::TopicNameInvalid, "the topic has too many levels");
         return refuse(connection, &publish, refusal, RefusedReason::TopicInvalid);
     }
-    match destination(&connection.seat.session.key.owner, text) {
+    let destination = destination(&connection.seat.session.key.owner, text);
+    match destination.filter(|_| connection.seat.attachment.client.scopes_match(text)) {
         Some(Upward::Channel(channel)) => ingest(connection, channel, publish),
         Some(Upward::Time) => {
             tell_time(connection);
@@ -197,9 +198,14 @@ fn resolve_alias(connection: &mut Connection, publish: &mut Publish) -> Result<B
     Ok(topic)
 }
 
-/// Where a client's message goes; `None` when it may not publish there. Default: nowhere.
+/// Where a client's message goes; `None` when it may not publish there, whatever scopes it has. Default: nowhere. Topics under `v1/` are
+/// those of one device, and mean nothing for an application.
 pub(crate) fn destination(owner: &Owner, topic: &str) -> Option<Upward> {
-    let Owner::Device(device) = owner else { return Some(Upward::Free) };
+    let device = match owner {
+        Owner::Device(device) => device,
+        Owner::Application(_) => return (!topic.starts_with(PREFIX)).then_some(Upward::Free),
+        Owner::Anonymous => return Some(Upward::Free),
+    };
     match Upward::of(topic) {
         Upward::Free => {
             let rest = topic.strip_prefix("dev/")?.strip_prefix(device.as_str())?;

@@ -6,12 +6,13 @@ use drover_backbone::Ticket;
 use drover_gateway::Place;
 use drover_model::TenantId;
 use drover_mqtt_codec::ReasonCode;
+use drover_mqtt_codec::topic::TopicFilter;
 use drover_proto::sessions::v1::{self, change::Change};
 
 use crate::error::End;
 use crate::gateway::Gateway;
 use crate::journal::{suspect_to, will_to};
-use crate::session::{Attachment, Client, Ending, Session, SessionKey, State};
+use crate::session::{Attachment, Client, Ending, Session, SessionKey, State, Subscription};
 use crate::space::{Sessions, Space};
 use crate::will::{self, Will};
 
@@ -80,7 +81,7 @@ impl Seat {
                 return Err(End::refused(ReasonCode::QuotaExceeded, "the tenant has too many connections"));
             };
             let known = known.filter(|known| {
-                let stays = !wish.clean_start && is_alive(&known.state.lock(), now_ms);
+                let stays = !wish.clean_start && may_resume(&known.state.lock(), &attachment.client, now_ms);
                 displace(known, stays, &mut displaced);
                 stays
             });
@@ -197,6 +198,14 @@ fn is_alive(state: &State, now_ms: i64) -> bool {
         None => state.ends_at_ms().is_some_and(|end_ms| end_ms <= now_ms),
     };
     !state.has_ended && !has_expired
+}
+
+/// The session of an application whose key was made anew may hold more than the new key allows: then it is another's.
+fn may_resume(state: &State, client: &Client, now_ms: i64) -> bool {
+    let covers = |subscription: &Subscription| {
+        TopicFilter::parse(&subscription.filter).is_ok_and(|filter| client.scopes_cover(filter.filter()))
+    };
+    is_alive(state, now_ms) && (client.scopes().is_none() || state.subscriptions.iter().all(covers))
 }
 
 fn begin(

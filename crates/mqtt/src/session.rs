@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 
 use drover_backbone::Ticket;
 use drover_gateway::{Identity, Place};
-use drover_model::{DeviceId, Tenant, TenantId};
+use drover_model::{ApiKeyId, DeviceId, Party, Scope, Tenant, TenantId};
 use drover_mqtt_codec::topic;
 use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
@@ -23,8 +23,8 @@ pub(crate) const NEVER: u32 = u32::MAX;
 /// Who the client is.
 #[derive(Debug, Clone)]
 pub(crate) enum Client {
-    /// A device, and how it proved that.
-    Device(Box<Identity>),
+    /// A device or an application, and how it proved that.
+    Identified(Box<Identity>),
     /// A client without credentials.
     Anonymous(Tenant),
 }
@@ -32,16 +32,47 @@ pub(crate) enum Client {
 impl Client {
     pub(crate) fn tenant(&self) -> &Tenant {
         match self {
-            Self::Device(identity) => &identity.tenant,
+            Self::Identified(identity) => &identity.tenant,
             Self::Anonymous(tenant) => tenant,
         }
     }
 
     pub(crate) fn owner(&self) -> Owner {
         match self {
-            Self::Device(identity) => Owner::Device(identity.device.clone()),
+            Self::Identified(identity) => match &identity.party {
+                Party::Device(device) => Owner::Device(device.clone()),
+                Party::Application(key) => Owner::Application(key.clone()),
+            },
             Self::Anonymous(_) => Owner::Anonymous,
         }
+    }
+
+    /// What an application may do; `None` for others, whose topics say it.
+    pub(crate) fn scopes(&self) -> Option<&[Scope]> {
+        match self {
+            Self::Identified(identity) if matches!(identity.party, Party::Application(_)) => {
+                Some(&identity.scopes)
+            }
+            Self::Identified(_) | Self::Anonymous(_) => None,
+        }
+    }
+
+    /// Whether a scope allows the application to subscribe; others are looked at elsewhere.
+    pub(crate) fn scopes_cover(&self, filter: &str) -> bool {
+        let covers = |scope: &Scope| match scope {
+            Scope::Subscribe(allowed) => topic::is_within(filter, allowed),
+            Scope::Publish(_) | Scope::Read | Scope::Write => false,
+        };
+        self.scopes().is_none_or(|scopes| scopes.iter().any(covers))
+    }
+
+    /// Whether a scope allows the application to publish; others are looked at elsewhere.
+    pub(crate) fn scopes_match(&self, name: &str) -> bool {
+        let matches = |scope: &Scope| match scope {
+            Scope::Publish(allowed) => topic::matches(allowed, name),
+            Scope::Subscribe(_) | Scope::Read | Scope::Write => false,
+        };
+        self.scopes().is_none_or(|scopes| scopes.iter().any(matches))
     }
 }
 
@@ -49,6 +80,7 @@ impl Client {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Owner {
     Device(DeviceId),
+    Application(ApiKeyId),
     Anonymous,
 }
 
@@ -56,7 +88,7 @@ impl Owner {
     pub(crate) fn device(&self) -> Option<&DeviceId> {
         match self {
             Self::Device(device) => Some(device),
-            Self::Anonymous => None,
+            Self::Application(_) | Self::Anonymous => None,
         }
     }
 
@@ -65,6 +97,7 @@ impl Owner {
         match text.split_once(':') {
             None if text.is_empty() => Some(Self::Anonymous),
             Some(("device", id)) => Some(Self::Device(DeviceId::parse(id).ok()?)),
+            Some(("app", id)) => Some(Self::Application(ApiKeyId::parse(id).ok()?)),
             _ => None,
         }
     }
@@ -74,6 +107,7 @@ impl fmt::Display for Owner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Device(device) => write!(f, "device:{device}"),
+            Self::Application(key) => write!(f, "app:{key}"),
             Self::Anonymous => Ok(()),
         }
     }

@@ -12,7 +12,6 @@ use crate::answers::{Answer, Outcome};
 use crate::connect::topic_levels;
 use crate::connection::Connection;
 use crate::error::End;
-use crate::gateway::Gateway;
 use crate::journal::subscription_to;
 use crate::message::{Delivery, Message};
 use crate::route::deliver_retained;
@@ -111,7 +110,7 @@ fn grant(
         return Err(ReasonCode::TopicFilterInvalid);
     }
     let filter = TopicFilter::parse(&asked.filter).map_err(|_| ReasonCode::TopicFilterInvalid)?;
-    let is_own = check_policy(&seat.gateway, &seat.session.key.owner, &filter)?;
+    let is_own = check_policy(seat, &filter)?;
     let options = Options {
         qos: asked.qos,
         no_local: asked.no_local,
@@ -148,9 +147,9 @@ fn grant(
 }
 
 /// Whether the filter is one of the device's own topics; an error when the client may not use it.
-fn check_policy(gateway: &Gateway, owner: &Owner, filter: &TopicFilter) -> Result<bool, ReasonCode> {
+fn check_policy(seat: &Seat, filter: &TopicFilter) -> Result<bool, ReasonCode> {
     let text = filter.filter();
-    match owner {
+    match &seat.session.key.owner {
         Owner::Device(_) if text.starts_with(PREFIX) && is_within(text, OWN_TOPICS) => match filter.group() {
             None => Ok(true),
             // A device's own topics have one reader.
@@ -158,7 +157,12 @@ fn check_policy(gateway: &Gateway, owner: &Owner, filter: &TopicFilter) -> Resul
         },
         Owner::Device(device) if is_within(text, &device_space(device.as_str())) => Ok(false),
         Owner::Device(_) => Err(ReasonCode::NotAuthorized),
+        // Nothing is ever published there, so it would wait for ever.
+        Owner::Application(_) if text.starts_with(PREFIX) => Err(ReasonCode::NotAuthorized),
+        Owner::Application(_) if seat.attachment.client.scopes_cover(text) => Ok(false),
+        Owner::Application(_) => Err(ReasonCode::NotAuthorized),
         Owner::Anonymous => {
+            let gateway = &seat.gateway;
             let is_denied = gateway.config.anonymous.deny.iter().any(|denied| is_within(text, denied));
             if is_denied { Err(gateway.deny_code) } else { Ok(false) }
         }

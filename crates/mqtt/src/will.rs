@@ -13,7 +13,7 @@ use crate::gateway::Gateway;
 use crate::message::Message;
 use crate::publish::destination;
 use crate::route::{Origin, route};
-use crate::session::{Owner, Session};
+use crate::session::{Client, Owner, Session};
 use crate::space::Space;
 
 /// A will that stands.
@@ -28,13 +28,15 @@ impl Will {
     /// The will of a CONNECT, if its client may publish it.
     pub(crate) fn of(
         gateway: &Gateway,
-        owner: &Owner,
+        client: &Client,
         will: drover_mqtt_codec::Will,
     ) -> Result<Box<Self>, End> {
         if topic_levels(&will.topic) > gateway.config.max_topic_levels {
             return Err(End::refused(ReasonCode::TopicNameInvalid, "the will's topic has too many levels"));
         }
-        if !matches!(destination(owner, &will.topic), Some(Upward::Channel(_) | Upward::Free)) {
+        let destination = destination(&client.owner(), &will.topic);
+        let is_possible = matches!(destination, Some(Upward::Channel(_) | Upward::Free));
+        if !is_possible || !client.scopes_match(&will.topic) {
             let text = "the client may not publish to its will's topic";
             return Err(End::refused(ReasonCode::NotAuthorized, text));
         }

@@ -27,7 +27,7 @@ pub mod mqtt {
     }
 }
 
-/// Tenants and credentials.
+/// Tenants, credentials and API keys.
 pub mod provisioning {
     /// Version 1: within it there are only additions.
     #[allow(clippy::all, clippy::restriction, clippy::pedantic, unused_qualifications, reason = "generated")]

@@ -1,25 +1,19 @@
 //! The credentials of devices. A secret leaves in the answer that makes it and is kept only as its SHA-256.
 
-use std::future::Future;
-use std::time::Duration;
-
-use drover_backbone::Live;
-use drover_model::{Clock, CredentialId, DeviceId, Kind, Tenant, TenantId, Timestamp};
+use drover_model::{Clock, CredentialId, DeviceId, Kind, Party, Tenant, TenantId, Timestamp};
 use drover_proto::devices::v1::GetDeviceRequest;
 use drover_proto::devices::v1::devices_client::DevicesClient;
 use drover_rpc::Link;
-use drover_runtime::{Rng, Tasks};
+use drover_runtime::Rng;
 use drover_trust::TokenHash;
-use tokio::sync::oneshot;
 
 use crate::error::Error;
+use crate::gateways::Gateways;
 use crate::store::Store;
 use drover_rpc::Page;
 
 /// Most credentials of one device: a gateway compares a secret with each of them.
 pub const MAX_CREDENTIALS: usize = 16;
-/// How long a change waits for the gateways.
-const GATEWAYS_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A credential without its secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,10 +34,9 @@ pub struct Verifier {
 pub struct Credentials {
     pub store: Store,
     pub devices: DevicesClient<Link>,
-    pub live: Live,
+    pub gateways: Gateways,
     pub clock: Clock,
     pub rng: Rng,
-    pub tasks: Tasks,
 }
 
 impl Credentials {
@@ -61,7 +54,7 @@ impl Credentials {
             self.store.delete_credential(tenant, device, &credential.id).await?;
             return Err(error);
         }
-        self.tell_gateways(tenant, device).await;
+        self.gateways.tell(tenant, &Party::Device(device.clone())).await;
         Ok((credential, secret))
     }
 
@@ -87,26 +80,28 @@ impl Credentials {
     ) -> Result<(), Error> {
         let (this, tenant, device, credential) =
             (self.clone(), tenant.clone(), device.clone(), credential.clone());
-        self.to_the_end(async move {
-            if !this.store.delete_credential(&tenant, &device, &credential).await? {
-                return Err(Error::NoCredential { device, credential });
-            }
-            this.tell_gateways(&tenant, &device).await;
-            Ok(())
-        })
-        .await
+        self.gateways
+            .to_the_end(async move {
+                if !this.store.delete_credential(&tenant, &device, &credential).await? {
+                    return Err(Error::NoCredential { device, credential });
+                }
+                this.gateways.tell(&tenant, &Party::Device(device)).await;
+                Ok(())
+            })
+            .await
     }
 
     /// Removes all of a device's credentials. They are refused everywhere when this returns.
     pub async fn delete_all(&self, tenant: &Tenant, device: &DeviceId) -> Result<(), Error> {
         let (this, tenant, device) = (self.clone(), tenant.clone(), device.clone());
-        self.to_the_end(async move {
-            if this.store.delete_credentials(&tenant, &device).await? > 0 {
-                this.tell_gateways(&tenant, &device).await;
-            }
-            Ok(())
-        })
-        .await
+        self.gateways
+            .to_the_end(async move {
+                if this.store.delete_credentials(&tenant, &device).await? > 0 {
+                    this.gateways.tell(&tenant, &Party::Device(device)).await;
+                }
+                Ok(())
+            })
+            .await
     }
 
     /// What a device's secret is checked against. The caller is a gateway that has not authenticated anybody yet, so the
@@ -128,28 +123,5 @@ impl Credentials {
 
     fn random_id(&self) -> Result<CredentialId, Error> {
         Ok(CredentialId::parse(&format!("{:016x}", u64::from_be_bytes(self.rng.bytes())))?)
-    }
-
-    /// Does the work even when whoever asked for it goes away: gateways have to hear of what was removed.
-    async fn to_the_end(
-        &self,
-        work: impl Future<Output = Result<(), Error>> + Send + 'static,
-    ) -> Result<(), Error> {
-        let (done, outcome) = oneshot::channel();
-        self.tasks.track(async move {
-            // Nobody may be there any more to hear it.
-            let _ = done.send(work.await);
-        });
-        outcome.await.map_err(|_| Error::Interrupted)?
-    }
-
-    /// Tells gateways to look again, and waits until they have: until their caches know and their sessions have been told to end.
-    async fn tell_gateways(&self, tenant: &Tenant, device: &DeviceId) {
-        let token = drover_backbone::token;
-        let subject = format!("credentials.changed.{}.{}", token(tenant.as_str()), token(device.as_str()));
-        if let Err(error) = self.live.publish_and_wait(&subject, bytes::Bytes::new(), GATEWAYS_TIMEOUT).await
-        {
-            tracing::warn!(tenant.id = %tenant.as_str(), device.id = %device, "a gateway may not know of changed credentials yet: {error}");
-        }
     }
 }

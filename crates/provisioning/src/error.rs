@@ -1,9 +1,10 @@
 //! What can go wrong, and what sort of failure it is.
 
 use drover_db::DbError;
-use drover_model::{CredentialId, DeviceId, InvalidId, Kind, TenantId};
+use drover_model::{ApiKeyId, CredentialId, DeviceId, InvalidId, Kind, TenantId};
 use tonic::Status;
 
+use crate::api_keys::{MAX_API_KEYS, MAX_DESCRIPTION_BYTES, ScopeError};
 use crate::credentials::MAX_CREDENTIALS;
 use crate::tenants::MAX_NAME_BYTES;
 use drover_rpc::PageError;
@@ -29,6 +30,18 @@ pub enum Error {
     NoCredential { device: DeviceId, credential: CredentialId },
     #[error("device {0} has {MAX_CREDENTIALS} credentials already; delete one first")]
     TooManyCredentials(DeviceId),
+    #[error("description has {0} bytes; at most {MAX_DESCRIPTION_BYTES} are allowed")]
+    DescriptionTooLong(usize),
+    #[error("scopes: {0}")]
+    Scopes(#[from] ScopeError),
+    #[error("API key {0} exists already")]
+    ApiKeyExists(ApiKeyId),
+    #[error("there is no API key {0}")]
+    NoApiKey(ApiKeyId),
+    #[error("there is no API key with this secret")]
+    UnknownSecret,
+    #[error("tenant {0} has {MAX_API_KEYS} API keys already; delete one first")]
+    TooManyApiKeys(TenantId),
     #[error("the registry refused: {}", .0.message())]
     Registry(Status),
     #[error("the removal was interrupted")]
@@ -41,10 +54,19 @@ impl Error {
     /// What sort of failure this is.
     pub fn kind(&self) -> Kind {
         match self {
-            Self::InvalidId(_) | Self::Page(_) | Self::NameTooLong(_) | Self::UnknownType => Kind::Invalid,
-            Self::TenantExists(_) => Kind::Exists,
-            Self::NoTenant(_) | Self::NoDevice(_) | Self::NoCredential { .. } => Kind::NotFound,
-            Self::TooManyCredentials(_) => Kind::Exhausted,
+            Self::InvalidId(_)
+            | Self::Page(_)
+            | Self::NameTooLong(_)
+            | Self::UnknownType
+            | Self::DescriptionTooLong(_)
+            | Self::Scopes(_) => Kind::Invalid,
+            Self::TenantExists(_) | Self::ApiKeyExists(_) => Kind::Exists,
+            Self::NoTenant(_)
+            | Self::NoDevice(_)
+            | Self::NoCredential { .. }
+            | Self::NoApiKey(_)
+            | Self::UnknownSecret => Kind::NotFound,
+            Self::TooManyCredentials(_) | Self::TooManyApiKeys(_) => Kind::Exhausted,
             Self::Registry(status) => drover_rpc::kind_of(status),
             Self::Interrupted => Kind::Internal,
             Self::Db(error) => error.kind(),

@@ -9,6 +9,10 @@ use crate::error::Error;
 use crate::tenants::{TenantRow, Tenants};
 use drover_rpc::Page;
 
+mod api_keys;
+
+pub use api_keys::ApiKeysService;
+
 /// `drover.provisioning.v1.Tenants`.
 pub struct TenantsService(pub Tenants);
 

@@ -1,4 +1,4 @@
-//! All SQL of the service.
+//! All SQL of the service; that of API keys in a file of its own.
 
 use drover_db::Db;
 use drover_model::{CredentialId, DeviceId, Tenant, TenantId, Timestamp};
@@ -10,10 +10,14 @@ use crate::error::Error;
 use crate::tenants::TenantRow;
 use drover_rpc::Page;
 
-const MIGRATIONS: &[(i64, &str, &str)] =
-    &[(1, "tenants_and_credentials", include_str!("../migrations/0001_tenants_and_credentials.sql"))];
+mod api_keys;
 
-/// Tenants and credentials in the database.
+const MIGRATIONS: &[(i64, &str, &str)] = &[
+    (1, "tenants_and_credentials", include_str!("../migrations/0001_tenants_and_credentials.sql")),
+    (2, "api_keys", include_str!("../migrations/0002_api_keys.sql")),
+];
+
+/// Tenants, credentials and API keys in the database.
 #[derive(Debug, Clone)]
 pub struct Store {
     db: Db,

@@ -3,11 +3,12 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use drover_proto::provisioning::v1 as proto;
+use drover_proto::provisioning::v1::api_keys_server::{ApiKeys, ApiKeysServer};
 use drover_proto::provisioning::v1::credentials_server::{Credentials, CredentialsServer};
 use drover_trust::TokenHash;
 use tonic::{Request, Response, Status};
 
-/// Secrets of devices. A clone is the same service.
+/// Secrets of devices and applications. A clone is the same service.
 #[derive(Debug, Clone, Default)]
 pub struct Secrets(Arc<Mutex<Known>>);
 
@@ -15,6 +16,8 @@ pub struct Secrets(Arc<Mutex<Known>>);
 struct Known {
     /// `device@tenant` and secret.
     secrets: Vec<(String, String)>,
+    /// `app:key@tenant`, and what the service answers.
+    keys: Vec<(String, proto::ApiKeyVerifier)>,
     asked: usize,
 }
 
@@ -24,9 +27,18 @@ impl Secrets {
         self.known().secrets.push((device.to_owned(), secret.to_owned()));
     }
 
-    /// Takes all secrets of a device away. Who has to hear of it is told by the test.
-    pub fn remove(&self, device: &str) {
-        self.known().secrets.retain(|(of, _)| of != device);
+    /// Gives an application, `app:key@tenant`, its secret and its scopes.
+    pub fn insert_key(&self, application: &str, secret: &str, scopes: &[&str]) {
+        let token_sha256 = TokenHash::of(secret.as_bytes()).as_bytes().to_vec();
+        let scopes = scopes.iter().map(|scope| (*scope).to_owned()).collect();
+        self.known().keys.push((application.to_owned(), proto::ApiKeyVerifier { token_sha256, scopes }));
+    }
+
+    /// Takes all secrets of a device, or the key of an application, away. Who has to hear of it is told by the test.
+    pub fn remove(&self, name: &str) {
+        let mut known = self.known();
+        known.secrets.retain(|(of, _)| of != name);
+        known.keys.retain(|(of, _)| of != name);
     }
 
     /// How often gateways have asked for verifiers.
@@ -34,9 +46,14 @@ impl Secrets {
         self.known().asked
     }
 
-    /// The gRPC service.
+    /// The gRPC service of devices' credentials.
     pub fn service(&self) -> CredentialsServer<Self> {
         CredentialsServer::new(self.clone())
+    }
+
+    /// The gRPC service of applications' keys.
+    pub fn api_keys(&self) -> ApiKeysServer<Self> {
+        ApiKeysServer::new(self.clone())
     }
 
     fn known(&self) -> std::sync::MutexGuard<'_, Known> {
@@ -90,5 +107,55 @@ impl Credentials for Secrets {
         _: Request<proto::DeleteCredentialsOfRequest>,
     ) -> Result<Response<proto::DeleteCredentialsOfResponse>, Status> {
         Err(Status::unimplemented("a test takes secrets away by `remove`"))
+    }
+}
+
+#[tonic::async_trait]
+impl ApiKeys for Secrets {
+    async fn get_api_key_verifier(
+        &self,
+        request: Request<proto::GetApiKeyVerifierRequest>,
+    ) -> Result<Response<proto::GetApiKeyVerifierResponse>, Status> {
+        let request = request.into_inner();
+        let name = format!("app:{}@{}", request.id, request.tenant);
+        let mut known = self.known();
+        known.asked += 1;
+        let verifier = known.keys.iter().find(|(of, _)| *of == name).map(|(_, verifier)| verifier.clone());
+        Ok(Response::new(proto::GetApiKeyVerifierResponse { verifier }))
+    }
+
+    async fn create_api_key(
+        &self,
+        _: Request<proto::CreateApiKeyRequest>,
+    ) -> Result<Response<proto::CreateApiKeyResponse>, Status> {
+        Err(Status::unimplemented("a test gives and takes keys by `insert_key` and `remove`"))
+    }
+
+    async fn get_api_key(
+        &self,
+        _: Request<proto::GetApiKeyRequest>,
+    ) -> Result<Response<proto::GetApiKeyResponse>, Status> {
+        Err(Status::unimplemented("a test gives and takes keys by `insert_key` and `remove`"))
+    }
+
+    async fn list_api_keys(
+        &self,
+        _: Request<proto::ListApiKeysRequest>,
+    ) -> Result<Response<proto::ListApiKeysResponse>, Status> {
+        Err(Status::unimplemented("a test gives and takes keys by `insert_key` and `remove`"))
+    }
+
+    async fn delete_api_key(
+        &self,
+        _: Request<proto::DeleteApiKeyRequest>,
+    ) -> Result<Response<proto::DeleteApiKeyResponse>, Status> {
+        Err(Status::unimplemented("a test gives and takes keys by `insert_key` and `remove`"))
+    }
+
+    async fn find_api_key(
+        &self,
+        _: Request<proto::FindApiKeyRequest>,
+    ) -> Result<Response<proto::FindApiKeyResponse>, Status> {
+        Err(Status::unimplemented("a test gives and takes keys by `insert_key` and `remove`"))
     }
 }

@@ -70,10 +70,7 @@ pub async fn create_token(client: &Client, device: &DeviceId) -> Outcome<Value> 
 
 /// The line that sends a device's first message.
 pub fn first_message(target: &Target, device: &DeviceId, secret: &str) -> String {
-    let username = match &target.tenant {
-        Some(tenant) if tenant != "default" => format!("{device}@{tenant}"),
-        _ => device.to_string(),
-    };
+    let username = target.username(device.as_str());
     let server = server_of(target);
     format!(
         "Send its first message:\n  mosquitto_pub {server} -u {username} -P {secret} -q 1 \\\n    \
@@ -81,8 +78,8 @@ pub fn first_message(target: &Target, device: &DeviceId, secret: &str) -> String
     )
 }
 
-/// The options of `mosquitto_pub` that reach the server: plain on this machine, else TLS at the host of the URL.
-fn server_of(target: &Target) -> String {
+/// The options of `mosquitto_pub` and `mosquitto_sub` that reach the server: plain on this machine, else TLS at the host of the URL.
+pub fn server_of(target: &Target) -> String {
     if let Some((host, port)) = target.address("mqtt").as_deref().and_then(|address| address.rsplit_once(':'))
     {
         return format!("-h {host} -p {port}");

@@ -24,7 +24,7 @@ fn setting() -> Setting {
     secrets.insert("pump@acme", "other");
     let peers = Peers::default();
     let mut routes = tonic::service::Routes::builder();
-    routes.add_service(secrets.service());
+    routes.add_service(secrets.service()).add_service(secrets.api_keys());
     peers.serve("provisioning", routes.routes());
     let clock = ManualClock::default();
     let options = AuthenticatorOptions { max_cached_devices: 100, ttl: Duration::from_secs(900) };
@@ -37,7 +37,7 @@ fn setting() -> Setting {
 async fn a_device_is_known_by_name_tenant_and_token() {
     let s = setting();
     let identity = s.authenticator.authenticate(HOME, "pump", b"right").await.unwrap();
-    assert_eq!((identity.tenant.as_str(), identity.device.as_str()), ("default", "pump"));
+    assert_eq!((identity.tenant.as_str(), identity.party.to_string().as_str()), ("default", "pump"));
     let identity = s.authenticator.authenticate(HOME, "pump@acme", b"other").await.unwrap();
     assert_eq!(identity.tenant.as_str(), "acme");
     for (username, password) in
@@ -103,8 +103,8 @@ async fn a_new_secret_works_also_when_account_and_source_are_backed_off() {
     s.secrets.insert("fan@default", "early");
     let refused = s.authenticator.authenticate(HOME, "fan", b"early").await;
     assert_eq!(refused, Err(AuthenticationError::BackedOff));
-    let fan = (TenantId::parse("default").unwrap(), DeviceId::parse("fan").unwrap());
-    s.authenticator.learn(&fan.0, &fan.1).await;
+    let fan = (TenantId::parse("default").unwrap(), Party::parse("fan").unwrap());
+    assert!(s.authenticator.learn(&fan.0, &fan.1).await.unwrap());
     s.authenticator.authenticate(HOME, "fan", b"early").await.unwrap();
 }
 
@@ -135,8 +135,8 @@ async fn whoever_revokes_waits_until_the_gateway_has_checked_its_sessions() {
         _ = &mut revoked => panic!("nobody has looked yet"),
         change = changes.next() => change.unwrap(),
     };
-    let (tenant, device) = change.of.clone().unwrap();
-    assert_eq!((tenant.as_str(), device.as_str()), ("default", "pump"));
+    let (tenant, party) = change.of.clone().unwrap();
+    assert_eq!((tenant.as_str(), party.to_string().as_str()), ("default", "pump"));
     assert!(!s.authenticator.is_fresh(&identity) && !s.authenticator.is_valid(&identity).await.unwrap());
     let refused = s.authenticator.authenticate(HOME, "pump", b"right").await;
     assert_eq!(refused, Err(AuthenticationError::BadCredentials));
@@ -163,4 +163,35 @@ async fn lost_notices_are_taken_for_a_change_of_anybody() {
     assert!(changes.next().await.unwrap().of.is_some());
     s.authenticator.authenticate(HOME, "pump", b"right").await.unwrap();
     assert_eq!(s.secrets.asked(), 2);
+}
+
+#[tokio::test]
+async fn an_application_is_known_by_its_key_with_what_it_may_do() {
+    let s = setting();
+    s.secrets.insert_key("app:board@default", "ours", &["mqtt:publish:a/#", "of:the:future"]);
+    s.secrets.insert_key("app:board@acme", "theirs", &["api:read"]);
+    let identity = s.authenticator.authenticate(HOME, "app:board", b"ours").await.unwrap();
+    assert_eq!((identity.tenant.as_str(), identity.party), ("default", Party::parse("app:board").unwrap()));
+    assert_eq!(identity.scopes[..], [Scope::Publish("a/#".into())]);
+    let identity = s.authenticator.authenticate(HOME, "app:board@acme", b"theirs").await.unwrap();
+    assert_eq!((identity.tenant.as_str(), &identity.scopes[..]), ("acme", &[Scope::Read][..]));
+    for (username, password) in [("app:board", "theirs"), ("app:board@acme", "ours"), ("board", "ours")] {
+        let refused = s.authenticator.authenticate(HOME, username, password.as_bytes()).await;
+        assert_eq!(refused, Err(AuthenticationError::BadCredentials), "{username}");
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_was_deleted_and_made_again_is_another() {
+    let s = setting();
+    let live = Live::embedded();
+    let mut changes = s.authenticator.changes(&live);
+    s.secrets.insert_key("app:board@default", "first", &["mqtt:publish:#"]);
+    let identity = s.authenticator.authenticate(HOME, "app:board", b"first").await.unwrap();
+    s.secrets.remove("app:board@default");
+    s.secrets.insert_key("app:board@default", "second", &["api:read"]);
+    live.publish("credentials.changed.default.app:board", Bytes::new());
+    let change = changes.next().await.unwrap();
+    assert_eq!(change.of.clone().unwrap().1, Party::parse("app:board").unwrap());
+    assert!(!s.authenticator.is_fresh(&identity) && !s.authenticator.is_valid(&identity).await.unwrap());
 }

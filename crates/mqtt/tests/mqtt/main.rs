@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by them")]
 
+mod applications;
 mod bad_input;
+mod budget;
 mod clients;
 mod connect;
 mod credentials;
@@ -10,6 +12,7 @@ mod flow;
 mod limits;
 mod model;
 mod properties;
+mod proxy;
 mod publish;
 mod qos2;
 mod retained;
