@@ -84,7 +84,7 @@ impl Delivery {
         let receive = |subscribers: Vec<Subscriber>| -> Vec<_> {
             let one = |mut subscriber: Subscriber| {
                 let address = address.to_owned();
-                tokio::spawn(async move {
+                work(async move {
                     // It ends by the kill.
                     let _ = subscriber.receive(&address).await;
                     subscriber
@@ -94,7 +94,7 @@ impl Delivery {
         };
         let publish = |mut publisher: Publisher| {
             let address = address.to_owned();
-            tokio::spawn(async move {
+            work(async move {
                 let _ = publisher.run(&address, true).await;
                 publisher
             })
@@ -106,7 +106,7 @@ impl Delivery {
             publishers: self.publishers.drain(..).map(publish).collect(),
             there: receive(std::mem::take(&mut self.there)),
             away: if all { Ok(receive(away)) } else { Err(away) },
-            mortal: tokio::spawn(async move { live(&address_of_mortal, will).await }),
+            mortal: work(async move { live(&address_of_mortal, will).await }),
         }
     }
 
@@ -208,6 +208,11 @@ impl Delivery {
         }
         Ok(())
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the clients of a test program")]
+fn work<T: Send + 'static>(client: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
+    tokio::spawn(client)
 }
 
 /// A client with a will, until its connection ends; answers whether the server has confirmed it.
