@@ -7,6 +7,7 @@ SHELL := /bin/bash
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 VENV := .venv
+NODE := tests/node
 CARGO := cargo
 # The lock file says what is built; `cargo update` is how it changes.
 LOCKED := --locked
@@ -26,7 +27,7 @@ build: rust ## Build every program into bin/
 	@mkdir -p bin
 	install -m 755 $(TARGET)/release/drover bin/drover
 
-test: rust clients $(VENV)/.ready ## All tests: of the crates, and of the running program with ordinary MQTT clients
+test: rust clients $(VENV)/.ready $(NODE)/node_modules/.ready ## All tests: of the crates, and of the running program with ordinary MQTT clients
 	$(CARGO) test --workspace $(LOCKED)
 
 check: fmt clippy deny tidy doc ## Format, lints, licences, house rules, documentation
@@ -62,7 +63,7 @@ bench: build ## Measure speed, latency and memory; mosquitto beside it where ins
 
 clean: ## Remove what was built
 	$(CARGO) clean
-	rm -rf bin $(VENV)
+	rm -rf bin $(VENV) $(NODE)/node_modules
 
 rust:
 	@command -v $(CARGO) > /dev/null || { echo "cargo is missing: install Rust by rustup (https://rustup.rs)" >&2; exit 1; }
@@ -72,6 +73,12 @@ rust:
 clients:
 	@command -v mosquitto_pub > /dev/null && command -v mosquitto_sub > /dev/null \
 	  || $(MAKE) --no-print-directory install PACKAGE=mosquitto-clients
+
+# npm's mqtt for the scenarios, as tests/node/package-lock.json has it.
+$(NODE)/node_modules/.ready: $(NODE)/package-lock.json
+	@command -v node > /dev/null && command -v npm > /dev/null || $(MAKE) --no-print-directory install PACKAGE="nodejs npm"
+	npm ci --prefix $(NODE) --silent --no-audit --no-fund
+	@touch $@
 
 # For the clock that jumps; without it that fault is left out, visibly.
 faketime:

@@ -1,5 +1,5 @@
-//! Programs that a user would run against Drover: mosquitto's clients and Python with paho-mqtt. Where one is missing, a scenario
-//! says so and ends; in CI that is a failure.
+//! Programs that a user would run against Drover: mosquitto's clients, Python with paho-mqtt, node with npm's mqtt. Where one is
+//! missing, a scenario says so and ends; in CI that is a failure.
 
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
@@ -30,6 +30,13 @@ pub fn mosquitto() -> bool {
 pub fn python() -> Option<PathBuf> {
     let python = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.venv/bin/python");
     available(python.exists(), ".venv with paho-mqtt is missing: run `make test`").then_some(python)
+}
+
+/// The node that has npm's mqtt.
+pub fn node() -> Option<&'static str> {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR")).join("node/node_modules/mqtt/package.json");
+    let runs = std::process::Command::new("node").arg("--version").stdout(Stdio::null()).status().is_ok();
+    available(runs && package.exists(), "node with npm's mqtt is missing: run `make test`").then_some("node")
 }
 
 #[expect(clippy::panic, clippy::print_stdout, reason = "libtest can't report a test as ignored at run time")]

@@ -1,10 +1,12 @@
 //! Drover as a user of Debian's mosquitto_pub and mosquitto_sub meets it.
 
+use std::collections::BTreeSet;
 use std::process::{Output, Stdio};
 
 use drover_testkit::{DataDirectory, Drover, eventually};
 use drover_tests::ordinary_clients::{Login, mosquitto, mosquitto_command, publish, run};
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
 
 fn text(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
@@ -198,5 +200,121 @@ async fn anonymous_clients_use_it_as_a_plain_broker_when_allowed() {
     })
     .await;
     assert_eq!(listener.wait_with_output().await.unwrap().stdout, b"hi\n");
+    server.stop().await;
+}
+
+/// Subscribes, and leaves a session that keeps what comes.
+async fn subscribed(server: &Drover, login: &Login<'_>, id: &str, filter: &str) {
+    let mut command = mosquitto_command("mosquitto_sub", server, login);
+    let output = run(command.args(["-c", "-q", "2", "-i", id, "-t", filter, "-E"])).await;
+    assert!(output.status.success(), "{}", text(&output));
+}
+
+/// The next messages of that session.
+async fn heard(server: &Drover, login: &Login<'_>, [id, filter, count]: [&str; 3]) -> String {
+    let mut command = mosquitto_command("mosquitto_sub", server, login);
+    let output = run(command.args(["-c", "-q", "2", "-i", id, "-t", filter, "-C", count])).await;
+    text(&output)
+}
+
+/// Publishes with these options and waits until that is done.
+async fn publish_with(server: &Drover, login: &Login<'_>, arguments: &[&str]) {
+    let mut command = mosquitto_command("mosquitto_pub", server, login);
+    let sent = run(command.args(arguments)).await;
+    assert!(sent.status.success(), "{}", text(&sent));
+}
+
+#[tokio::test]
+async fn a_session_keeps_messages_of_each_qos_above_0_for_its_client() {
+    if !mosquitto() {
+        return;
+    }
+    let server = Drover::start().await;
+    let token = server.device("pump-1").await;
+    let login = Login { username: "pump-1", password: &token, tls: false };
+    for version in [&["-V", "mqttv311"][..], &["-V", "mqttv5", "-x", "600"]] {
+        let topic = "dev/pump-1/away";
+        let session = [&["-c", "-i", version[1], "-q", "2", "-t", topic], version].concat();
+        let mut subscribing = mosquitto_command("mosquitto_sub", &server, &login);
+        let subscribed = run(subscribing.args(&session).arg("-E")).await;
+        assert!(subscribed.status.success(), "{}", text(&subscribed));
+        for (number, qos) in ["1", "1", "2", "2"].into_iter().enumerate() {
+            publish_with(&server, &login, &["-q", qos, "-t", topic, "-m", &number.to_string()]).await;
+        }
+        let mut back = mosquitto_command("mosquitto_sub", &server, &login);
+        let back = run(back.args(&session).args(["-C", "4", "-F", "%p at %q"])).await;
+        assert_eq!(text(&back), "0 at 1\n1 at 1\n2 at 2\n3 at 2\n");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_retained_message_is_shown_to_who_comes_later_until_it_is_cleared() {
+    if !mosquitto() {
+        return;
+    }
+    let server = Drover::start().await;
+    let token = server.device("pump-1").await;
+    let login = Login { username: "pump-1", password: &token, tls: false };
+    publish_with(&server, &login, &["-q", "2", "-r", "-t", "dev/pump-1/state", "-m", "on"]).await;
+    let mut later = mosquitto_command("mosquitto_sub", &server, &login);
+    let later = run(later.args(["-q", "2", "-t", "dev/pump-1/+", "-C", "1", "-F", "%t %p %r %q"])).await;
+    assert_eq!(text(&later), "dev/pump-1/state on 1 2\n");
+    publish_with(&server, &login, &["-q", "1", "-r", "-n", "-t", "dev/pump-1/state"]).await;
+    subscribed(&server, &login, "later", "dev/pump-1/+").await;
+    publish_with(&server, &login, &["-q", "1", "-t", "dev/pump-1/next", "-m", "next"]).await;
+    assert_eq!(heard(&server, &login, ["later", "dev/pump-1/+", "1"]).await, "next\n");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn the_will_of_a_killed_client_is_sent_and_that_of_a_polite_one_is_not() {
+    if !mosquitto() {
+        return;
+    }
+    let server = Drover::start().await;
+    let token = server.device("pump-1").await;
+    let login = Login { username: "pump-1", password: &token, tls: false };
+    subscribed(&server, &login, "listener", "dev/pump-1/will").await;
+    subscribed(&server, &login, "connected", "dev/pump-1/x").await;
+    let will = ["--will-topic", "dev/pump-1/will", "--will-qos", "1", "--will-payload"];
+    let polite = [&["-q", "1", "-t", "dev/pump-1/x", "-m", "polite"], &will[..], &["polite"]].concat();
+    publish_with(&server, &login, &polite).await;
+    let mut killed = mosquitto_command("mosquitto_pub", &server, &login);
+    killed.args(["-i", "killed", "-q", "1", "-t", "dev/pump-1/x", "-l"]).args(will).arg("killed");
+    let mut killed = killed.stdin(Stdio::piped()).spawn().unwrap();
+    killed.stdin.as_mut().unwrap().write_all(b"connected\n").await.unwrap();
+    let connected = heard(&server, &login, ["connected", "dev/pump-1/x", "2"]).await;
+    assert_eq!(connected, "polite\nconnected\n");
+    killed.kill().await.unwrap();
+    assert_eq!(heard(&server, &login, ["listener", "dev/pump-1/will", "1"]).await, "killed\n");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn subscribers_of_a_group_share_the_messages() {
+    if !mosquitto() {
+        return;
+    }
+    let server = Drover::start().await;
+    let token = server.device("pump-1").await;
+    let login = Login { username: "pump-1", password: &token, tls: false };
+    let member = |id| {
+        let mut command = mosquitto_command("mosquitto_sub", &server, &login);
+        command.args(["-i", id, "-q", "2", "-t", "$share/group/dev/pump-1/work", "-C", "3"]);
+        command.stdout(Stdio::piped()).spawn().unwrap()
+    };
+    let (mut a, mut b) = (member("a"), member("b"));
+    let mut sent = 0;
+    eventually("both have heard their part", async || {
+        publish_with(&server, &login, &["-q", "2", "-t", "dev/pump-1/work", "-m", &sent.to_string()]).await;
+        sent += 1;
+        Some((a.try_wait().unwrap()?, b.try_wait().unwrap()?))
+    })
+    .await;
+    let work = [a.wait_with_output().await.unwrap(), b.wait_with_output().await.unwrap()];
+    let work: BTreeSet<String> =
+        work.iter().flat_map(|heard| text(heard).lines().map(str::to_owned).collect::<Vec<_>>()).collect();
+    assert_eq!(work.len(), 6, "each message is heard once: {work:?}");
     server.stop().await;
 }

@@ -43,6 +43,31 @@ async fn round_trip(version: &str, listener: &str) {
     server.stop().await;
 }
 
+async fn sessions(version: &str) {
+    let Some(python) = python() else { return };
+    let server = Drover::start().await;
+    let token = server.device("robot").await;
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("python/sessions.py");
+    let mut command = Command::new(python);
+    command.arg(script).args(["--version", version, "--username", "robot"]);
+    command.args(["--port", &server.port("mqtt").to_string()]).env("DEVICE_TOKEN", &token);
+    let output = run(&mut command).await;
+    let said =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{said}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn sessions_wills_and_retained_messages_of_mqtt_3_1_1_are_kept() {
+    sessions("3.1.1").await;
+}
+
+#[tokio::test]
+async fn sessions_wills_and_retained_messages_of_mqtt_5_are_kept() {
+    sessions("5").await;
+}
+
 #[tokio::test]
 async fn messages_of_mqtt_3_1_1_arrive_in_order() {
     round_trip("3.1.1", "mqtt").await;

@@ -5,6 +5,7 @@ mod stub;
 mod world;
 
 use axum::body::Body;
+use drover_testkit::eventually;
 use http::StatusCode;
 use serde_json::{Value, json};
 use stub::{Rest, request};
@@ -188,14 +189,15 @@ async fn health_names_the_sick_part_and_needs_no_token() {
     let log = rest.world.env.health.part("log");
     assert_eq!(ask().await.status, StatusCode::SERVICE_UNAVAILABLE);
     log.set(Status::Ok);
-    let answer = ask().await;
-    assert_eq!(
-        (answer.status, answer.json()),
-        (StatusCode::OK, json!({"status": "ok", "parts": {"log": {"status": "ok"}}}))
-    );
+    let answer = eventually("the parts are ready", async || {
+        Some(ask().await).filter(|answer| answer.status == StatusCode::OK)
+    })
+    .await;
+    let parts = json!({"log": {"status": "ok"}, "mqtt": {"status": "ok"}});
+    assert_eq!(answer.json(), json!({"status": "ok", "parts": parts}));
     log.set(Status::Degraded("no space left".into()));
     let answer = ask().await;
-    let parts = json!({"log": {"status": "degraded", "detail": "no space left"}});
+    let parts = json!({"log": {"status": "degraded", "detail": "no space left"}, "mqtt": {"status": "ok"}});
     assert_eq!(
         (answer.status, answer.json()),
         (StatusCode::SERVICE_UNAVAILABLE, json!({"status": "degraded", "parts": parts}))

@@ -1,11 +1,13 @@
 //! The settings of the gateway. Defaults and explanations stand in `default.toml`.
 
+use std::net::IpAddr;
 use std::num::{NonZeroU16, NonZeroU32};
 
 use drover_mqtt_codec::topic::TopicFilter;
 use drover_mqtt_codec::{PacketType, ReasonCode};
 use drover_runtime::Section;
 use drover_runtime::config::Range;
+use ipnet::IpNet;
 use serde::Deserialize;
 
 /// Section `mqtt`.
@@ -38,7 +40,39 @@ pub struct Config {
     pub drain_timeout_s: u32,
     pub max_cached_devices: usize,
     pub credentials_ttl_s: u32,
+    pub websocket_origins: Vec<String>,
+    pub proxy: Proxy,
+    pub budget: Budget,
     pub anonymous: Anonymous,
+}
+
+/// Who speaks the PROXY protocol, and where.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Proxy {
+    pub from: Vec<String>,
+    pub listeners: Vec<Listener>,
+}
+
+/// A listener, by the name that it has in the settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Listener {
+    Mqtt,
+    Mqtts,
+    Ws,
+}
+
+/// How much clients may send; 0 = as much as they want.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Budget {
+    pub client_messages_per_s: u32,
+    pub client_bytes_per_s: u32,
+    pub tenant_messages_per_s: u32,
+    pub tenant_bytes_per_s: u32,
+    pub tenant_connects_per_s: u32,
+    pub burst_s: NonZeroU32,
 }
 
 /// Clients without credentials.
@@ -78,6 +112,12 @@ impl Section for Config {
         ("drain_timeout_s", 0, 3_600),
         ("max_cached_devices", 1, 100_000_000),
         ("credentials_ttl_s", 1, 86_400),
+        ("budget.client_messages_per_s", 0, 100_000_000),
+        ("budget.client_bytes_per_s", 0, 4_294_967_295),
+        ("budget.tenant_messages_per_s", 0, 100_000_000),
+        ("budget.tenant_bytes_per_s", 0, 4_294_967_295),
+        ("budget.tenant_connects_per_s", 0, 1_000_000),
+        ("budget.burst_s", 1, 3_600),
         ("anonymous.deny_code", 128, 162),
     ];
 
@@ -87,12 +127,47 @@ impl Section for Config {
             Some(("anonymous.deny", format!("{filter:?} is no topic filter: {error}")))
         });
         let mut problems: Vec<_> = filters.collect();
+        let origins = self.websocket_origins.iter().filter(|origin| !is_origin(origin));
+        problems.extend(origins.map(|origin| {
+            let problem = format!(
+                "{origin:?} is no origin as browsers write it, https://app.example.com, and not \"*\""
+            );
+            ("websocket_origins", problem)
+        }));
+        let networks = self.proxy.from.iter().filter(|text| network(text).is_none());
+        problems.extend(networks.map(|text| {
+            ("proxy.from", format!("{text:?} is neither an address nor a network such as 10.0.0.0/8"))
+        }));
         if self.anonymous.code().is_none() {
             let code = self.anonymous.deny_code;
             let problem = format!("{code} is no failure that SUBACK can carry; the usual one is 135");
             problems.push(("anonymous.deny_code", problem));
         }
         problems
+    }
+}
+
+/// Scheme, host and perhaps port, and nothing behind (RFC 6454, section 6.2).
+fn is_origin(origin: &str) -> bool {
+    let is_plain = |c: char| !c.is_whitespace() && !matches!(c, '/' | '?' | '#' | '@' | '*');
+    origin == "*"
+        || origin.split_once("://").is_some_and(|(scheme, host)| {
+            !scheme.is_empty() && !host.is_empty() && host.chars().all(is_plain)
+        })
+}
+
+/// An address alone or a network.
+fn network(text: &str) -> Option<IpNet> {
+    match text.parse::<IpAddr>() {
+        Ok(address) => Some(IpNet::from(address.to_canonical())),
+        Err(_) => text.parse().ok(),
+    }
+}
+
+impl Proxy {
+    /// The networks of the proxies; entries that are none are named among the problems.
+    pub(crate) fn networks(&self) -> Vec<IpNet> {
+        self.from.iter().filter_map(|text| network(text)).collect()
     }
 }
 
@@ -122,9 +197,21 @@ mod tests {
         let mut config = defaults();
         config.anonymous.deny_code = 130;
         config.anonymous.deny = vec!["a/b".into(), "a/#/b".into()];
+        config.websocket_origins = vec!["*".into(), "http://localhost:8080".into()];
+        let no_origins = ["app.example.com", "https://app.example.com/", "https://*.example.com", "https://"];
+        config.websocket_origins.extend(no_origins.map(str::to_owned));
+        config.proxy.from = vec!["10.0.0.1".into(), "fd00::/8".into(), "fd00::1".into()];
+        let no_networks = ["10.0.0.0/33", "proxy.example.com", ""];
+        config.proxy.from.extend(no_networks.map(str::to_owned));
         let problems = config.problems();
-        assert_eq!(problems.len(), 2, "{problems:?}");
+        assert_eq!(problems.len(), 9, "{problems:?}");
         assert!(problems[0].0 == "anonymous.deny" && problems[0].1.contains("a/#/b"), "{problems:?}");
-        assert!(problems[1].0 == "anonymous.deny_code" && problems[1].1.contains("130"), "{problems:?}");
+        for (origin, problem) in no_origins.into_iter().zip(&problems[1..5]) {
+            assert!(problem.0 == "websocket_origins" && problem.1.contains(origin), "{problem:?}");
+        }
+        for (network, problem) in no_networks.into_iter().zip(&problems[5..8]) {
+            assert!(problem.0 == "proxy.from" && problem.1.contains(&format!("{network:?}")), "{problem:?}");
+        }
+        assert!(problems[8].0 == "anonymous.deny_code" && problems[8].1.contains("130"), "{problems:?}");
     }
 }

@@ -18,7 +18,9 @@ use crate::connection::Connection;
 use crate::error::End;
 use crate::gateway::Gateway;
 use crate::goodbye::linger;
+use crate::listener::{Permits, places};
 use crate::outbound::Limits;
+use crate::proxy::{Peer, read_source};
 use crate::seat::{Seat, Taken, Wish};
 use crate::session::{Client, NEVER, Owner};
 use crate::transport::{Layer, Transport};
@@ -33,12 +35,23 @@ const READ_STEP: usize = 1024;
 pub(crate) async fn open(
     gateway: &Arc<Gateway>,
     layer: Layer,
-    (stream, source): (TcpStream, IpAddr),
+    (mut stream, peer): (TcpStream, Peer),
+    permits: &mut Permits,
 ) -> Option<Box<Connection>> {
     let timeout = Duration::from_secs(gateway.config.connect_timeout_s.into());
     let outcome = tokio::time::timeout(timeout, async {
-        let transport = layer.accept(stream).await?;
-        start(gateway, transport, source).await
+        let source = match peer {
+            Peer::Client(source) => source,
+            Peer::Proxy(proxy) => match announced(gateway, &mut stream, proxy, permits).await {
+                Ok(source) => source,
+                Err(reason) => {
+                    gateway.metrics.closed(reason);
+                    return Ok(None);
+                }
+            },
+        };
+        let transport = layer.accept(gateway, stream, source).await?;
+        start(gateway, transport, source).await.map(Some)
     });
     // Cancel-safe: what is dropped at the drain was not let in yet.
     let outcome = tokio::select! {
@@ -47,8 +60,10 @@ pub(crate) async fn open(
     };
     match outcome {
         Ok(Ok(connection)) => {
-            gateway.metrics.connect("accepted");
-            Some(connection)
+            if connection.is_some() {
+                gateway.metrics.connect("accepted");
+            }
+            connection
         }
         Ok(Err(end)) => {
             tracing::debug!("a client was not let in: {end}");
@@ -60,6 +75,23 @@ pub(crate) async fn open(
             None
         }
     }
+}
+
+/// The client that a proxy has announced, with its places among those of its source; or why there is none.
+async fn announced(
+    gateway: &Gateway,
+    stream: &mut TcpStream,
+    proxy: IpAddr,
+    permits: &mut Permits,
+) -> Result<IpAddr, &'static str> {
+    let source = read_source(stream, proxy).await.map_err(|error| {
+        tracing::debug!(%proxy, "a connection without a valid PROXY header: {error}");
+        "PROXY header"
+    })?;
+    let [connection, handshake] = places(gateway, source)?;
+    permits.connection.1 = Some(connection);
+    permits.handshake.1 = Some(handshake);
+    Ok(source)
 }
 
 async fn start(
@@ -193,6 +225,9 @@ async fn admit(
         ));
     }
     let client = identify(gateway, &connect, source).await?;
+    if !gateway.spaces.of(client.tenant()).buckets.may_connect() {
+        return Err(End::refused(ReasonCode::ConnectionRateExceeded, "the tenant connects too often"));
+    }
     let owner = client.owner();
     let will = connect.will.take().map(|will| Will::of(gateway, &client, *will)).transpose()?;
     let assigned = assigned_client_id(gateway, &connect, &owner)?;

@@ -3,7 +3,6 @@
 
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
-use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -17,12 +16,14 @@ use tokio::io::{AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
 
 use crate::answers::Answers;
+use crate::budget::Account;
 use crate::connect::{self, Admitted};
 use crate::error::End;
 use crate::gateway::Gateway;
 use crate::goodbye;
 use crate::listener::Permits;
 use crate::outbound::{Limits, Outbound};
+use crate::proxy::Peer;
 use crate::publish;
 use crate::route::Hits;
 use crate::seat::{Leaving, Seat};
@@ -78,15 +79,21 @@ pub(crate) struct Connection {
     held: Option<Box<Held>>,
     /// Topics by alias; the first is alias 1, an empty one is not set.
     pub(crate) aliases: Vec<Bytes>,
+    budget: Option<Box<Account>>,
     pub(crate) waits: Waits,
 }
 
 /// Serves one accepted socket to its end.
-pub(crate) async fn run(gateway: Arc<Gateway>, layer: Layer, socket: (TcpStream, IpAddr), permits: Permits) {
+pub(crate) async fn run(
+    gateway: Arc<Gateway>,
+    layer: Layer,
+    socket: (TcpStream, Peer),
+    mut permits: Permits,
+) {
     let transport = [("transport", layer.label())];
     gateway.metrics.connections.get_or_create(&transport).inc();
     // Boxed: what the start needs is given back before the connection idles.
-    let opened = Box::pin(connect::open(&gateway, layer, socket)).await;
+    let opened = Box::pin(connect::open(&gateway, layer, socket, &mut permits)).await;
     drop(permits.handshake);
     if let Some(mut connection) = opened {
         let end = poll_fn(|cx| SCRATCH.with_borrow_mut(|scratch| connection.poll(cx, scratch))).await;
@@ -107,6 +114,7 @@ impl Connection {
         let mut seat = admitted.seat;
         seat.is_accepted = true;
         let mut connection = Self {
+            budget: seat.space.buckets.account(&seat.session.key.owner, &gateway.metrics),
             seat,
             transport,
             is_unread_whole: !unread.is_empty(),
@@ -161,6 +169,7 @@ impl Connection {
         self.check_ending()?;
         for _ in 0..MAX_ROUNDS {
             self.offer_again(cx, scratch)?;
+            self.await_budget(cx);
             let could_read = self.may_read();
             let has_read = self.read(cx, scratch)?;
             let metrics = &self.gateway.metrics;
@@ -199,6 +208,16 @@ impl Connection {
         Ok(())
     }
 
+    /// Goes on with reading when what was sent is within the budgets again.
+    fn await_budget(&mut self, cx: &mut Context<'_>) {
+        if let Some(budget) = &mut self.budget
+            && budget.poll_wait(cx).is_ready()
+        {
+            // It could not be heard.
+            self.waits.last_read = self.gateway.now();
+        }
+    }
+
     /// Whether more may be taken in before what is pending has become durable.
     pub(crate) fn is_paused(&self) -> bool {
         self.held.is_some()
@@ -207,7 +226,11 @@ impl Connection {
     }
 
     pub(crate) fn may_read(&self) -> bool {
-        !self.is_paused() && self.unsent.len() < WRITE_BYTES && self.waits.draining_since.is_none()
+        let is_within_budget = !self.budget.as_ref().is_some_and(|budget| budget.is_waiting());
+        is_within_budget
+            && !self.is_paused()
+            && self.unsent.len() < WRITE_BYTES
+            && self.waits.draining_since.is_none()
     }
 
     /// Takes in what has come; says whether something had.
@@ -279,10 +302,16 @@ impl Connection {
                 self.is_unread_whole = true;
                 break;
             }
-            match decode(input, Some(self.version()), max_bytes)? {
-                Some(packet) => self.receive(packet, scratch)?,
-                None => break,
+            let before = input.len();
+            let Some(packet) = decode(input, Some(self.version()), max_bytes)? else { break };
+            if let Some(budget) = &mut self.budget {
+                let is_message = matches!(packet, Packet::Publish(_));
+                budget.charge(is_message, before - input.len(), &self.gateway.metrics);
             }
+            self.receive(packet, scratch)?;
+        }
+        if let Some(budget) = &mut self.budget {
+            budget.settle(&self.gateway.metrics);
         }
         Ok(())
     }

@@ -26,6 +26,7 @@ use crate::loops::Loops;
 use crate::message::{Message, TICKS_PER_SECOND};
 use crate::metrics::Metrics;
 use crate::outbox::Bounds;
+use crate::proxy::Proxies;
 use crate::route::settle;
 use crate::session::{Attachment, Client, Ending, Owner, Session};
 use crate::space::{Space, Spaces};
@@ -38,6 +39,7 @@ const SWEEP_TICKS: u32 = 60 * TICKS_PER_SECOND;
 pub(crate) struct Gateway {
     pub(crate) config: Config,
     pub(crate) deny_code: ReasonCode,
+    pub(crate) proxies: Proxies,
     pub(crate) ingress: Arc<Ingress>,
     pub(crate) journal: Arc<Journal>,
     pub(crate) store: Store,
@@ -79,12 +81,13 @@ impl Gateway {
             store,
             log: env.log.clone(),
             deny_code: config.anonymous.code().context("mqtt.anonymous.deny_code")?,
+            proxies: Proxies::new(&config.proxy),
             authenticator: Arc::new(Authenticator::new(
                 env.peers.link("provisioning"),
                 env.clock.clone(),
                 options,
             )),
-            spaces: Spaces::default(),
+            spaces: Spaces::new(config.budget),
             metrics: env.metrics.register("mqtt", Metrics::register),
             clock: env.clock.clone(),
             rng: env.rng.clone(),
@@ -195,6 +198,7 @@ impl Gateway {
             space.is_watched.store(self.live.has_subscribers(&space.watch_subject), Ordering::Relaxed);
             if sweeps {
                 self.expire_retained(&space);
+                space.buckets.sweep();
             }
             counts.iter_mut().zip(space.counts()).for_each(|(sum, count)| *sum += count);
         }

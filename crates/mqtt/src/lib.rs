@@ -1,15 +1,17 @@
 //! The MQTT gateway: MQTT 3.1.1 and 5 over TCP, TLS and WebSocket.
 //!
-//! A client's way: `listener` accepts it, one of the threads of `loops` serves it. `transport` and `websocket` make bytes of what it
+//! A client's way: `listener` accepts it, one of the threads of `loops` serves it. `proxy` reads who it is, `transport` and `websocket` make bytes of what it
 //! sends, `connect` answers its CONNECT, `seat` gives it its session, `connection` turns bytes into packets and packets into bytes.
 //! `publish` decides where a message goes: into the log, or by `route` into the `outbox` of other clients' `session`s, from where
-//! `deliveries` sends it. `subscribe` decides who may ask for what. What clients of a tenant share is its `space`; the `router` and the
+//! `deliveries` sends it. `subscribe` decides who may ask for what, `budget` how much
+//! may come. What clients of a tenant share is its `space`; the `router` and the
 //! `retained` messages in it are made of the `trie`, a tree of topics and filters.
 //!
 //! What outlives a connection stands in the `journal` before it is acknowledged. `checkpoint` writes it to the database (`store`),
 //! `restart` makes sessions of both (`recovery`) again.
 
 mod answers;
+mod budget;
 mod checkpoint;
 mod config;
 mod connect;
@@ -25,6 +27,7 @@ mod message;
 mod metrics;
 mod outbound;
 mod outbox;
+mod proxy;
 mod publish;
 mod recovery;
 mod restart;
@@ -49,7 +52,7 @@ use drover_proto::mqtt::v1::sessions_server::SessionsServer;
 use drover_runtime::{Env, Part};
 use tokio_rustls::TlsAcceptor;
 
-pub use config::{Anonymous, Config};
+pub use config::{Anonymous, Budget, Config, Listener, Proxy};
 
 use crate::transport::Layer;
 
@@ -61,7 +64,6 @@ pub const DEFAULTS: &str = include_str!("../default.toml");
 /// # Errors
 /// The log can't be read, or a thread can't be started.
 pub async fn build(config: Config, env: &Env) -> anyhow::Result<Part> {
-    let max_message_bytes = usize::try_from(config.max_packet_bytes.get())?;
     let gateway = restart::open(config, env).await?;
     let report = gateway.clone();
     let changes = gateway.authenticator.changes(&env.live);
@@ -73,7 +75,7 @@ pub async fn build(config: Config, env: &Env) -> anyhow::Result<Part> {
         .grpc(SessionsServer::new(service::Sessions(gateway.clone())))
         .listen("mqtt", serve(Layer::Tcp))
         .listen("mqtts", serve(Layer::Tls(tls(env))))
-        .listen("ws", serve(Layer::WebSocket(max_message_bytes)))
+        .listen("ws", serve(Layer::WebSocket))
         .task("mqtt checkpoints", checkpoint::run(gateway.clone()))
         .task("mqtt time", gateway.clone().keep_time())
         .task("mqtt downlink", gateway.clone().pass_downlink())

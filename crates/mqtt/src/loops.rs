@@ -3,7 +3,6 @@
 
 use std::cell::RefCell;
 use std::future::poll_fn;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
@@ -18,6 +17,7 @@ use tokio::sync::mpsc;
 use crate::connection;
 use crate::gateway::Gateway;
 use crate::listener::Permits;
+use crate::proxy::Peer;
 use crate::transport::Layer;
 
 /// Accepted sockets on their way to a thread; then accepting waits.
@@ -27,18 +27,18 @@ const QUEUED: usize = 64;
 pub(crate) struct Accepted {
     pub(crate) gateway: Arc<Gateway>,
     pub(crate) layer: Layer,
-    pub(crate) socket: (std::net::TcpStream, IpAddr),
+    pub(crate) socket: (std::net::TcpStream, Peer),
     pub(crate) permits: Permits,
 }
 
 impl Accepted {
     /// Serves it on this thread.
     fn serve(self) {
-        let Self { gateway, layer, socket: (stream, source), permits } = self;
+        let Self { gateway, layer, socket: (stream, peer), permits } = self;
         match TcpStream::from_std(stream) {
             Ok(stream) => {
                 let tasks = gateway.tasks.clone();
-                tasks.track(connection::run(gateway, layer, (stream, source), permits));
+                tasks.track(connection::run(gateway, layer, (stream, peer), permits));
             }
             Err(error) => gateway.accept_failed(&error),
         }

@@ -19,6 +19,8 @@ pub(crate) struct Metrics {
     refused: Family<Label, Counter>,
     subscriptions_refused: Family<Label, Counter>,
     drops: Family<Label, Counter>,
+    over_budget: Family<Label, Counter>,
+    pub(crate) budget_waiting: Gauge,
     received: [Counter; 3],
     sent: [Counter; 3],
     sessions: Gauge,
@@ -53,6 +55,8 @@ impl Metrics {
             refused: Family::default(),
             subscriptions_refused: Family::default(),
             drops: Family::default(),
+            over_budget: Family::default(),
+            budget_waiting: Gauge::default(),
             received: by_qos("in"),
             sent: by_qos("out"),
             sessions: Gauge::default(),
@@ -92,6 +96,16 @@ impl Metrics {
             self.subscriptions_refused.clone(),
         );
         registry.register("drops", "Messages dropped, by reason", self.drops.clone());
+        registry.register(
+            "over_budget",
+            "Times that reading of a client paused because a budget was used up, by budget",
+            self.over_budget.clone(),
+        );
+        registry.register(
+            "budget_waiting",
+            "Clients whose reading is paused because a budget is used up",
+            self.budget_waiting.clone(),
+        );
         registry.register("acknowledged", "Messages acknowledged to clients", self.acknowledged.clone());
         registry.register(
             "acknowledgements",
@@ -146,6 +160,10 @@ impl Metrics {
 
     pub(crate) fn subscription_refused(&self, reason: ReasonCode) {
         self.subscriptions_refused.get_or_create(&[("reason", reason.name())]).inc();
+    }
+
+    pub(crate) fn over_budget(&self, budget: &'static str) {
+        self.over_budget.get_or_create(&[("budget", budget)]).inc();
     }
 
     pub(crate) fn dropped(&self, reason: &'static str) {

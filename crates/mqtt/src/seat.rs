@@ -81,7 +81,7 @@ impl Seat {
                 return Err(End::refused(ReasonCode::QuotaExceeded, "the tenant has too many connections"));
             };
             let known = known.filter(|known| {
-                let stays = !wish.clean_start && may_resume(&known.state.lock(), &attachment, now_ms);
+                let stays = !wish.clean_start && may_resume(&known.state.lock(), &attachment.client, now_ms);
                 displace(known, stays, &mut displaced);
                 stays
             });
@@ -201,8 +201,7 @@ fn is_alive(state: &State, now_ms: i64) -> bool {
 }
 
 /// The session of an application whose key was made anew may hold more than the new key allows: then it is another's.
-fn may_resume(state: &State, attachment: &Attachment, now_ms: i64) -> bool {
-    let client = &attachment.client;
+fn may_resume(state: &State, client: &Client, now_ms: i64) -> bool {
     let covers = |subscription: &Subscription| {
         TopicFilter::parse(&subscription.filter).is_ok_and(|filter| client.scopes_cover(filter.filter()))
     };

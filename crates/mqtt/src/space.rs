@@ -9,7 +9,10 @@ use drover_backbone::token;
 use drover_model::{DeviceId, Tenant, TenantId};
 use hashbrown::{HashMap, HashSet};
 use parking_lot::{Mutex, RwLock};
+use tokio::time::Instant;
 
+use crate::budget::Buckets;
+use crate::config;
 use crate::message::Message;
 use crate::retained::Retained;
 use crate::router::{Hit, Member, Tree};
@@ -29,6 +32,7 @@ pub(crate) struct Space {
     pub(crate) sessions: Mutex<Sessions>,
     /// Sessions by the time at which something is due for them: a will, or their end.
     timers: Mutex<Timers>,
+    pub(crate) buckets: Buckets,
 }
 
 /// Sessions by time in milliseconds since 1970, then number.
@@ -154,7 +158,7 @@ impl Sessions {
 }
 
 impl Space {
-    pub(crate) fn new(tenant: Tenant) -> Self {
+    pub(crate) fn new(tenant: Tenant, buckets: Buckets) -> Self {
         Self {
             is_watched: AtomicBool::new(false),
             watch_subject: format!("message.{}", token(tenant.as_str())).into(),
@@ -163,6 +167,7 @@ impl Space {
             retained: Mutex::default(),
             sessions: Mutex::default(),
             timers: Mutex::default(),
+            buckets,
         }
     }
 
@@ -284,25 +289,32 @@ impl Space {
 }
 
 /// The spaces of all tenants that have had a client; bounded by the number of tenants.
-#[derive(Default)]
-pub(crate) struct Spaces(RwLock<HashMap<TenantId, Arc<Space>>>);
+pub(crate) struct Spaces {
+    by_tenant: RwLock<HashMap<TenantId, Arc<Space>>>,
+    budget: config::Budget,
+    started: Instant,
+}
 
 impl Spaces {
+    pub(crate) fn new(budget: config::Budget) -> Self {
+        Self { by_tenant: RwLock::default(), budget, started: Instant::now() }
+    }
+
     /// The space of a tenant.
     pub(crate) fn of(&self, tenant: &Tenant) -> Arc<Space> {
         if let Some(space) = self.find(tenant.id()) {
             return space;
         }
-        let mut spaces = self.0.write();
-        spaces.entry(tenant.id().clone()).or_insert_with(|| Arc::new(Space::new(tenant.clone()))).clone()
+        let new = || Arc::new(Space::new(tenant.clone(), Buckets::new(self.budget, self.started)));
+        self.by_tenant.write().entry(tenant.id().clone()).or_insert_with(new).clone()
     }
 
     /// The space of a tenant that has had a client; for messages of the platform.
     pub(crate) fn find(&self, tenant: &TenantId) -> Option<Arc<Space>> {
-        self.0.read().get(tenant).cloned()
+        self.by_tenant.read().get(tenant).cloned()
     }
 
     pub(crate) fn all(&self) -> Vec<Arc<Space>> {
-        self.0.read().values().cloned().collect()
+        self.by_tenant.read().values().cloned().collect()
     }
 }

@@ -1,6 +1,7 @@
 //! The byte stream that MQTT runs over: TCP, TLS or WebSocket.
 
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -9,6 +10,8 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use crate::config::Listener;
+use crate::gateway::Gateway;
 use crate::websocket::WebSocket;
 
 /// How a listener's clients speak.
@@ -16,8 +19,7 @@ use crate::websocket::WebSocket;
 pub(crate) enum Layer {
     Tcp,
     Tls(TlsAcceptor),
-    /// Messages of at most so many bytes.
-    WebSocket(usize),
+    WebSocket,
 }
 
 impl Layer {
@@ -26,17 +28,31 @@ impl Layer {
         match self {
             Self::Tcp => "tcp",
             Self::Tls(_) => "tls",
-            Self::WebSocket(_) => "websocket",
+            Self::WebSocket => "websocket",
+        }
+    }
+
+    /// Where its clients come in.
+    pub(crate) const fn listener(&self) -> Listener {
+        match self {
+            Self::Tcp => Listener::Mqtt,
+            Self::Tls(_) => Listener::Mqtts,
+            Self::WebSocket => Listener::Ws,
         }
     }
 
     /// Does the handshake of the layer.
-    pub(crate) async fn accept(self, stream: TcpStream) -> io::Result<Transport> {
+    pub(crate) async fn accept(
+        self,
+        gateway: &Gateway,
+        stream: TcpStream,
+        source: IpAddr,
+    ) -> io::Result<Transport> {
         Ok(match self {
             Self::Tcp => Transport::Tcp(stream),
             Self::Tls(acceptor) => Transport::Tls(Box::new(acceptor.accept(stream).await?)),
-            Self::WebSocket(max_bytes) => {
-                Transport::WebSocket(Box::new(WebSocket::accept(stream, max_bytes).await?))
+            Self::WebSocket => {
+                Transport::WebSocket(Box::new(WebSocket::accept(gateway, stream, source).await?))
             }
         })
     }

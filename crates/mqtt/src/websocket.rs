@@ -1,6 +1,7 @@
 //! MQTT over WebSocket (MQTT 5, section 6): binary messages as a stream of bytes, where packets may span messages.
 
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -10,12 +11,17 @@ use tokio::io::ReadBuf;
 use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
-use tokio_tungstenite::tungstenite::http::{HeaderValue, StatusCode, header};
+use tokio_tungstenite::tungstenite::http::uri::Authority;
+use tokio_tungstenite::tungstenite::http::{HeaderMap, HeaderValue, StatusCode, header};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
+use crate::gateway::Gateway;
+
 /// The subprotocol that client and server must agree on (MQTT 5, 6.0).
 const SUBPROTOCOL: &str = "mqtt";
+/// Where clients look for MQTT.
+const PATHS: [&str; 2] = ["/mqtt", "/"];
 /// Read buffer of a connection, in bytes.
 const READ_BUFFER: usize = 2 << 10;
 
@@ -27,12 +33,22 @@ pub(crate) struct WebSocket {
 }
 
 impl WebSocket {
-    pub(crate) async fn accept(stream: TcpStream, max_message_bytes: usize) -> io::Result<Self> {
+    /// Does the opening handshake (RFC 6455, section 4.2), or refuses it by HTTP.
+    pub(crate) async fn accept(gateway: &Gateway, stream: TcpStream, source: IpAddr) -> io::Result<Self> {
+        let max_bytes = usize::try_from(gateway.config.max_packet_bytes.get()).unwrap_or(usize::MAX);
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER)
             .write_buffer_size(0)
-            .max_message_size(Some(max_message_bytes))
-            .max_frame_size(Some(max_message_bytes));
+            .max_message_size(Some(max_bytes))
+            .max_frame_size(Some(max_bytes));
+        #[expect(clippy::result_large_err, reason = "the type that tungstenite asks for")]
+        let agree = |request: &Request, response| match check(request, gateway, source) {
+            Ok(()) => Ok(agreed(response)),
+            Err(refusal) => {
+                gateway.metrics.closed(refusal.counted);
+                Err(refusal.response())
+            }
+        };
         let accepted = tokio_tungstenite::accept_hdr_async_with_config(stream, agree, Some(config)).await;
         Ok(Self { stream: accepted.map_err(io_error)?, unread: Bytes::new() })
     }
@@ -75,18 +91,61 @@ impl WebSocket {
     }
 }
 
-#[expect(clippy::result_large_err, reason = "the type that tungstenite asks for")]
-fn agree(request: &Request, mut response: Response) -> Result<Response, ErrorResponse> {
+fn agreed(mut response: Response) -> Response {
+    response.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
+    response
+}
+
+/// Why a handshake is refused: to HTTP, to the metrics, to people.
+struct Refusal {
+    status: StatusCode,
+    counted: &'static str,
+    text: &'static str,
+}
+
+impl Refusal {
+    fn response(&self) -> ErrorResponse {
+        let mut response = ErrorResponse::new(Some(self.text.to_owned()));
+        *response.status_mut() = self.status;
+        response
+    }
+}
+
+fn check(request: &Request, gateway: &Gateway, source: IpAddr) -> Result<(), Refusal> {
+    if !PATHS.contains(&request.uri().path()) {
+        let text = "MQTT is at /mqtt and at /\n";
+        return Err(Refusal { status: StatusCode::NOT_FOUND, counted: "WebSocket path", text });
+    }
+    // A page of a stranger may have a name of its own lead to this machine (DNS rebinding), where no credentials are needed.
+    let trusts_names = !(gateway.config.anonymous.allow && source.is_loopback());
+    if !may_connect(request.headers(), &gateway.config.websocket_origins, trusts_names) {
+        let text = "this page's origin is not among mqtt.websocket_origins\n";
+        return Err(Refusal { status: StatusCode::FORBIDDEN, counted: "WebSocket origin", text });
+    }
     let offered = request.headers().get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();
     let mut names =
         offered.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).map(str::trim);
-    if names.any(|name| name == SUBPROTOCOL) {
-        response.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
-        return Ok(response);
+    if !names.any(|name| name == SUBPROTOCOL) {
+        let text = "offer the WebSocket subprotocol mqtt\n";
+        return Err(Refusal { status: StatusCode::BAD_REQUEST, counted: "WebSocket subprotocol", text });
     }
-    let mut refusal = ErrorResponse::new(Some("offer the WebSocket subprotocol mqtt\n".to_owned()));
-    *refusal.status_mut() = StatusCode::BAD_REQUEST;
-    Err(refusal)
+    Ok(())
+}
+
+/// Whether the page that the client is part of may connect; whoever is no page says no origin (RFC 6454, section 7).
+fn may_connect(headers: &HeaderMap, allowed: &[String], trusts_names: bool) -> bool {
+    let Some(origin) = headers.get(header::ORIGIN) else { return true };
+    let Ok(origin) = origin.to_str() else { return false };
+    if !allowed.is_empty() {
+        return allowed.iter().any(|allowed| allowed == "*" || allowed.eq_ignore_ascii_case(origin));
+    }
+    let host = |authority: &str| Some(authority.parse::<Authority>().ok()?.host().to_ascii_lowercase());
+    let page = origin.split_once("://").and_then(|(_, authority)| host(authority));
+    let own = headers.get(header::HOST).and_then(|value| host(value.to_str().ok()?));
+    let is_unforgeable = |name: &str| {
+        name == "localhost" || name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().is_ok()
+    };
+    page.is_some_and(|page| Some(&page) == own.as_ref() && (trusts_names || is_unforgeable(&page)))
 }
 
 fn io_error(error: Error) -> io::Error {
@@ -94,5 +153,56 @@ fn io_error(error: Error) -> io::Error {
         Error::Io(error) => error,
         Error::ConnectionClosed | Error::AlreadyClosed => io::ErrorKind::ConnectionAborted.into(),
         other => io::Error::new(io::ErrorKind::InvalidData, other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn may(origin: Option<&'static str>, host: &'static str, allowed: &[&str], trusts_names: bool) -> bool {
+        let mut headers = HeaderMap::from_iter([(header::HOST, HeaderValue::from_static(host))]);
+        if let Some(origin) = origin {
+            headers.insert(header::ORIGIN, HeaderValue::from_static(origin));
+        }
+        let allowed: Vec<String> = allowed.iter().map(|&origin| origin.to_owned()).collect();
+        may_connect(&headers, &allowed, trusts_names)
+    }
+
+    #[test]
+    fn by_default_pages_of_the_same_host_may_connect() {
+        for origin in ["http://iot.example", "https://iot.example", "https://IOT.example:8443"] {
+            assert!(may(Some(origin), "iot.example:8083", &[], true), "{origin}");
+        }
+        for origin in ["https://evil.example", "https://iot.example.evil.example", "null", "", "https://"] {
+            assert!(!may(Some(origin), "iot.example:8083", &[], true), "{origin}");
+        }
+        assert!(may(None, "iot.example", &[], true));
+        assert!(may(Some("http://[::1]:3000"), "[::1]:8083", &[], true));
+    }
+
+    #[test]
+    fn a_name_that_anybody_may_point_here_is_not_enough_where_no_credentials_are_needed() {
+        assert!(!may(Some("http://evil.example:8083"), "evil.example:8083", &[], false));
+        for (origin, host) in [
+            ("http://localhost:3000", "localhost:8083"),
+            ("http://127.0.0.1", "127.0.0.1:8083"),
+            ("http://[::1]", "[::1]:8083"),
+        ] {
+            assert!(may(Some(origin), host, &[], false), "{origin}");
+        }
+        assert!(may(Some("http://dev.example"), "dev.example", &["http://dev.example"], false));
+    }
+
+    #[test]
+    fn a_list_of_origins_names_all_that_may() {
+        let allowed = ["https://app.example", "http://localhost:3000"];
+        assert!(may(Some("https://app.example"), "iot.example", &allowed, true));
+        assert!(may(Some("http://localhost:3000"), "iot.example", &allowed, true));
+        for origin in ["https://iot.example", "http://app.example", "https://app.example:444", "null"] {
+            assert!(!may(Some(origin), "iot.example", &allowed, true), "{origin}");
+        }
+        assert!(may(Some("null"), "iot.example", &["*"], true));
+        assert!(may(None, "iot.example", &allowed, true));
     }
 }

@@ -76,6 +76,11 @@ pub(crate) fn send(gateway: &Gateway, space: &Arc<Space>, session: &Session, wil
             gateway.ingress.accept(&sender, channel, content_type, &message.payload).map(Some)
         }
         (Some(Upward::Free), _) => {
+            let max_bytes = gateway.config.max_retained_bytes;
+            if message.retain && !space.retained.lock().takes(&message, max_bytes) {
+                message.retain = false;
+                gateway.refused(&space.tenant, RefusedReason::RetainedFull);
+            }
             let origin = Origin {
                 publisher: session.number,
                 will_of: if has_record { session.number } else { 0 },

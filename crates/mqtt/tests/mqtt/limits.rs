@@ -6,23 +6,9 @@ use bytes::BytesMut;
 use drover_mqtt_codec::{Connect, Packet, QoS, ReasonCode, Version, encode};
 use drover_testkit::eventually;
 use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpStream;
 
 use crate::server::{Device, Server, allow_anonymous, anonymous, connect, publish};
-
-/// A socket that comes from another address of this machine.
-async fn from(source: &str, server: &Server) -> Device<TcpStream> {
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.bind(SocketAddr::new(source.parse().unwrap(), 0)).unwrap();
-    Device::over(socket.connect(server.addresses["mqtt"]).await.unwrap())
-}
-
-/// A counter or gauge of the gateway with its labels, as written in `/metrics`.
-fn metric(server: &Server, name: &str) -> Option<u64> {
-    let text = server.env.metrics.encode();
-    let line = text.lines().find_map(|line| line.strip_prefix(&format!("drover_mqtt_{name} ")));
-    line.map(|value| value.parse().unwrap())
-}
 
 /// Sockets that have not said anything.
 async fn silent(server: &Server, count: usize) -> Vec<Device<TcpStream>> {
@@ -61,8 +47,8 @@ async fn silent_connections_of_one_source_leave_handshakes_to_others() {
     for _ in 0..10 {
         assert_eq!(server.tcp().await.next().await, None, "one more of the source is closed");
     }
-    assert_eq!(metric(&server, "closed_total{reason=\"handshakes of the source\"}"), Some(10));
-    let mut other = from("127.0.0.2", &server).await;
+    assert_eq!(server.metric("closed_total{reason=\"handshakes of the source\"}"), Some(10));
+    let mut other = Device::over(server.from("127.0.0.2", "mqtt").await);
     assert_eq!(other.connect(connect(Version::V5, "fan")).await.reason, ReasonCode::Success);
     // A handshake that ends makes room for another of the source.
     let mut first = waiting.remove(0);
@@ -77,8 +63,8 @@ async fn connections_of_one_source_are_bounded_and_their_places_given_back() {
     let _pump = server.device(Version::V5, "pump").await;
     let fan = server.device(Version::V5, "fan").await;
     assert_eq!(server.tcp().await.next().await, None);
-    assert_eq!(metric(&server, "closed_total{reason=\"connections of the source\"}"), Some(1));
-    let mut other = from("127.0.0.2", &server).await;
+    assert_eq!(server.metric("closed_total{reason=\"connections of the source\"}"), Some(1));
+    let mut other = Device::over(server.from("127.0.0.2", "mqtt").await);
     assert_eq!(other.connect(connect(Version::V5, "pump@acme")).await.reason, ReasonCode::Success);
     drop(fan);
     eventually("there is room again", async || accepted(&server, connect(Version::V5, "fan")).await).await;
@@ -89,12 +75,12 @@ async fn handshakes_beyond_the_bound_wait_until_others_are_over() {
     let server = Server::start(|config| config.max_handshakes = 2.try_into().unwrap()).await;
     let mut waiting = silent(&server, 2).await;
     eventually("both are accepted", async || {
-        (metric(&server, "connections{transport=\"tcp\"}")? == 2).then_some(())
+        (server.metric("connections{transport=\"tcp\"}")? == 2).then_some(())
     })
     .await;
     let mut third = server.tcp().await;
     third.send_bytes(&bytes_of(connect(Version::V5, "pump"))).await;
-    assert_eq!(metric(&server, "connects_total{outcome=\"accepted\"}"), None);
+    assert_eq!(server.metric("connects_total{outcome=\"accepted\"}"), None);
     waiting.pop();
     let Some(Packet::ConnAck(answer)) = third.next().await else { panic!("no CONNACK") };
     assert_eq!(answer.reason, ReasonCode::Success);
@@ -116,7 +102,7 @@ async fn a_tenant_at_its_bound_is_told_so_and_others_are_not_touched() {
     let refused = server.tcp().await.connect(connect(Version::V4, "fan")).await;
     assert_eq!(refused.reason.connack_v4(), Some(3));
     eventually("both refusals are counted", async || {
-        (metric(&server, "connects_total{outcome=\"quota exceeded\"}")? == 2).then_some(())
+        (server.metric("connects_total{outcome=\"quota exceeded\"}")? == 2).then_some(())
     })
     .await;
     server.device(Version::V5, "pump@acme").await;
@@ -184,7 +170,7 @@ async fn ten_thousand_that_come_and_go_disturb_nobody_and_leave_nothing_behind()
     assert_eq!(fan.subscribe("dev/fan/#", QoS::AtMostOnce).await, ReasonCode::Success);
     drop(waiting);
     eventually("all others are gone", async || {
-        (metric(&server, "connections{transport=\"tcp\"}")? == 2).then_some(())
+        (server.metric("connections{transport=\"tcp\"}")? == 2).then_some(())
     })
     .await;
     // Stops only when every place among the connections was given back.

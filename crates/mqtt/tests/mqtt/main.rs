@@ -4,6 +4,7 @@
 
 mod applications;
 mod bad_input;
+mod budget;
 mod clients;
 mod connect;
 mod credentials;
@@ -11,6 +12,7 @@ mod flow;
 mod limits;
 mod model;
 mod properties;
+mod proxy;
 mod publish;
 mod qos2;
 mod retained;

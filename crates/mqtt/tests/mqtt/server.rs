@@ -17,7 +17,7 @@ use drover_mqtt_codec::{
 use drover_runtime::{Env, Layers, LogSettings, Part, Program, Settings, Sources, Stop};
 use drover_testkit::Secrets;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -161,13 +161,6 @@ impl Server {
         tokio::time::timeout(PATIENCE, self.running).await.unwrap().unwrap().unwrap();
     }
 
-    /// A counter or gauge without labels.
-    pub fn metric(&self, name: &str) -> u64 {
-        let text = self.env.metrics.encode();
-        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        line.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("there is no metric {name}"))
-    }
-
     /// Makes everything durable that was appended.
     pub async fn flush(&self) {
         self.env.producer.flush().await.unwrap();
@@ -189,6 +182,20 @@ impl Server {
 
     pub async fn tcp(&self) -> Device<TcpStream> {
         Device::over(TcpStream::connect(self.addresses["mqtt"]).await.unwrap())
+    }
+
+    /// A socket that comes from another address of this machine.
+    pub async fn from(&self, source: &str, listener: &str) -> TcpStream {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::new(source.parse().unwrap(), 0)).unwrap();
+        socket.connect(self.addresses[listener]).await.unwrap()
+    }
+
+    /// A counter or gauge of the gateway with its labels, as written in `/metrics`.
+    pub fn metric(&self, name: &str) -> Option<u64> {
+        let text = self.env.metrics.encode();
+        let line = text.lines().find_map(|line| line.strip_prefix(&format!("drover_mqtt_{name} ")));
+        line.map(|value| value.parse().unwrap())
     }
 
     /// A connected device.

@@ -4,13 +4,15 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use drover_mqtt_codec::{QoS, ReasonCode, Version};
+use drover_mqtt_codec::{Packet, QoS, ReasonCode, Version, encode};
 use futures_util::{SinkExt, StreamExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::protocol::frame::Frame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 
 use crate::server::{Device, Server, connect, publish};
 
@@ -35,7 +37,16 @@ async fn devices_connect_over_tls_with_and_without_a_protocol_name() {
         device.publish(publish("v1/telemetry", Some(1), b"{}")).await;
         assert_eq!(device.expect_puback(1).await, ReasonCode::Success);
     }
-    assert!(tls(&server, &[b"h2"]).await.is_err());
+    let mut device = tls(&server, &[b"h2", b"mqtt"]).await.unwrap();
+    assert_eq!(device.stream.get_ref().1.alpn_protocol(), Some(&b"mqtt"[..]));
+    assert_eq!(device.connect(connect(Version::V4, "pump")).await.reason, ReasonCode::Success);
+}
+
+#[tokio::test]
+async fn a_client_that_speaks_only_other_protocols_is_refused_in_the_tls_handshake() {
+    let server = Server::start(|_| {}).await;
+    let Err(error) = tls(&server, &[b"h2", b"http/1.1"]).await else { panic!("it was let in") };
+    assert!(error.to_string().contains("NoApplicationProtocol"), "{error}");
 }
 
 /// Bytes as WebSocket messages of at most three bytes each.
@@ -45,10 +56,19 @@ async fn websocket(
     server: &Server,
     protocol: Option<&'static str>,
 ) -> Result<Chopped, tokio_tungstenite::tungstenite::Error> {
+    let protocol = protocol.map(|protocol| ("Sec-WebSocket-Protocol", protocol));
+    websocket_at(server, "/mqtt", protocol.as_slice()).await
+}
+
+async fn websocket_at(
+    server: &Server,
+    path: &str,
+    headers: &[(&'static str, &'static str)],
+) -> Result<Chopped, tokio_tungstenite::tungstenite::Error> {
     let address = server.addresses["ws"];
-    let mut request = format!("ws://{address}/mqtt").into_client_request().unwrap();
-    if let Some(protocol) = protocol {
-        request.headers_mut().insert("Sec-WebSocket-Protocol", protocol.parse().unwrap());
+    let mut request = format!("ws://{address}{path}").into_client_request().unwrap();
+    for (name, value) in headers {
+        request.headers_mut().insert(*name, value.parse().unwrap());
     }
     let stream = TcpStream::connect(address).await.unwrap();
     let (stream, response) = tokio_tungstenite::client_async(request, stream).await?;
@@ -118,4 +138,75 @@ async fn a_websocket_without_the_subprotocol_or_with_text_is_refused() {
     let mut stream = websocket(&server, Some("mqtt")).await.unwrap().0;
     stream.send(Message::Text("hello".into())).await.unwrap();
     assert!(!matches!(stream.next().await, Some(Ok(Message::Binary(_)))));
+}
+
+#[tokio::test]
+async fn packets_share_websocket_messages_and_messages_come_in_frames() {
+    let server = Server::start(|_| {}).await;
+    let mut stream = websocket(&server, Some("mqtt")).await.unwrap().0;
+    let mut bytes = bytes::BytesMut::new();
+    let packets = [
+        Packet::Connect(Box::new(connect(Version::V5, "pump"))),
+        Packet::Publish(publish("dev/pump/x", Some(1), b"a")),
+        Packet::Publish(publish("dev/pump/x", Some(2), b"b")),
+        Packet::PingReq,
+    ];
+    for packet in &packets {
+        encode(packet, Version::V5, &mut bytes).unwrap();
+    }
+    let (first, second) = bytes.split_at(bytes.len() / 2);
+    let frame = |data: &[u8], kind, is_last| {
+        Message::Frame(Frame::message(bytes::Bytes::copy_from_slice(data), OpCode::Data(kind), is_last))
+    };
+    stream.send(frame(first, Data::Binary, false)).await.unwrap();
+    // A control frame may come in between (RFC 6455, section 5.4).
+    stream.send(Message::Ping("there?".into())).await.unwrap();
+    stream.send(frame(second, Data::Continue, true)).await.unwrap();
+    let mut device = Device::over(Chopped(stream, Vec::new()));
+    assert!(matches!(device.next().await, Some(Packet::ConnAck(_))));
+    let mut answers = [device.next().await, device.next().await, device.next().await];
+    answers.sort_by_key(|answer| matches!(answer, Some(Packet::PingResp)));
+    assert!(matches!(answers, [Some(Packet::PubAck(_)), Some(Packet::PubAck(_)), Some(Packet::PingResp)]));
+}
+
+#[tokio::test]
+async fn a_text_message_ends_a_connected_client() {
+    let server = Server::start(|_| {}).await;
+    let mut device = Device::over(websocket(&server, Some("mqtt")).await.unwrap());
+    assert_eq!(device.connect(connect(Version::V5, "pump")).await.reason, ReasonCode::Success);
+    device.stream.0.send(Message::Text("hello".into())).await.unwrap();
+    assert_eq!(device.next().await, None);
+}
+
+/// The HTTP status of a refusal; 101 when there was none.
+async fn status(server: &Server, path: &str, headers: &[(&'static str, &'static str)]) -> u16 {
+    match websocket_at(server, path, headers).await {
+        Ok(_) => 101,
+        Err(tokio_tungstenite::tungstenite::Error::Http(response)) => response.status().as_u16(),
+        Err(other) => panic!("{other}"),
+    }
+}
+
+#[tokio::test]
+async fn a_websocket_at_another_path_or_of_a_strangers_page_is_refused_by_http() {
+    let mqtt = ("Sec-WebSocket-Protocol", "mqtt");
+    let server = Server::start(|_| {}).await;
+    assert_eq!(status(&server, "/mqtt", &[mqtt]).await, 101);
+    assert_eq!(status(&server, "/?a=b", &[mqtt]).await, 101);
+    assert_eq!(status(&server, "/other", &[mqtt]).await, 404);
+    assert_eq!(status(&server, "/mqtt", &[("Sec-WebSocket-Protocol", "chat")]).await, 400);
+    assert_eq!(status(&server, "/mqtt", &[mqtt, ("Origin", "http://127.0.0.1:3000")]).await, 101);
+    assert_eq!(status(&server, "/mqtt", &[mqtt, ("Origin", "https://evil.example")]).await, 403);
+    for reason in ["path", "subprotocol", "origin"] {
+        assert_eq!(
+            server.metric(&format!("closed_total{{reason=\"WebSocket {reason}\"}}")),
+            Some(1),
+            "{reason}"
+        );
+    }
+
+    let server = Server::start(|config| config.websocket_origins = vec!["https://app.example".into()]).await;
+    assert_eq!(status(&server, "/mqtt", &[mqtt, ("Origin", "https://app.example")]).await, 101);
+    assert_eq!(status(&server, "/mqtt", &[mqtt, ("Origin", "http://127.0.0.1:3000")]).await, 403);
+    assert_eq!(status(&server, "/mqtt", &[mqtt]).await, 101);
 }

@@ -368,12 +368,12 @@ impl Driver {
         // Something has to have changed.
         let wish = persistent(10);
         self.server().tcp().await.connect(packet(CLIENTS + 1, &wish)).await;
-        let before = self.server().metric("drover_mqtt_checkpoints_total");
+        let before = self.server().metric("checkpoints_total").unwrap_or(0);
         tokio::time::pause();
         tokio::time::advance(std::time::Duration::from_secs(CHECKPOINT_INTERVAL_S.into())).await;
         tokio::time::resume();
         let server = self.server();
-        let is_written = async || (server.metric("drover_mqtt_checkpoints_total") > before).then_some(());
+        let is_written = async || (server.metric("checkpoints_total").unwrap_or(0) > before).then_some(());
         eventually("a checkpoint is written", is_written).await;
         self.broker.flushed();
     }
@@ -398,7 +398,7 @@ impl Driver {
         self.server = Some(server.restarted_on(data).await);
         let wills = u64::try_from(wills).unwrap();
         let server = self.server();
-        let are_published = async || (server.metric("drover_mqtt_wills_total") == wills).then_some(());
+        let are_published = async || (server.metric("wills_total").unwrap_or(0) == wills).then_some(());
         eventually("the wills are published", are_published).await;
         self.server().flush().await;
         if let Some((client, message, packet_id)) = publisher {
