@@ -258,7 +258,8 @@ impl Publisher {
             self.session.faults.push(text);
             return Ok(());
         };
-        if ack.reason.is_error() {
+        // A PUBREL that comes again may be for what the server has forgotten already: no error (MQTT 5, 3.7.2.1).
+        if ack.reason.is_error() && !matches!(packet, Packet::PubComp(_)) {
             self.session.faults.push(format!("{packet:?} for number {}", flight.number));
         }
         if !flight.is_received {
