@@ -24,8 +24,6 @@ use crate::peer::Mosquitto;
 use crate::table::Report;
 
 const SUBSCRIBERS: usize = 200;
-/// Messages a second to all subscribers.
-const FAN_OUT_RATE: f64 = 200.0;
 const FAN_IN_PUBLISHERS: usize = 500;
 const FAN_IN_RATE: f64 = 2_000.0;
 const SESSIONS: usize = 100_000;
@@ -198,7 +196,7 @@ async fn fan_out(pid: u32, address: &str, qos: u8, duration: Duration) -> anyhow
         client.subscribe(std::iter::once("bench/out".to_owned()), qos).await?;
         subscribers.spawn(client.receive(received.clone()));
     }
-    cost(pid, job(address, "bench/out", 1, Some(FAN_OUT_RATE), duration), &received).await
+    cost(pid, job(address, "bench/out", 1, None, duration), &received).await
 }
 
 async fn fan_in(pid: u32, address: &str, duration: Duration) -> anyhow::Result<f64> {
