@@ -1,7 +1,5 @@
 //! Drover as a user of Rust's rumqttc meets it, with its clients of both versions.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::time::Duration;
 
 use drover_testkit::Drover;
