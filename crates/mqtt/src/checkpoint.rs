@@ -105,7 +105,10 @@ fn gather(gateway: &Gateway) -> VecDeque<Part> {
         // Before it is looked at: a change from now on is one for the next checkpoint.
         session.is_dirty.store(false, Ordering::Release);
         if let Some(part) = parts.back_mut() {
-            capture(&space, &session, &mut messages, &mut part.checkpoint);
+            // Taken while nobody has a place in the queue without a message there: a replay passes over everything below the next place.
+            let mut state = journal.at_rest(|| session.state.lock());
+            capture((&space, &session), &mut state, &mut messages, &mut part.checkpoint);
+            drop(state);
             part.sessions.push(session);
         }
     }
@@ -146,8 +149,12 @@ fn has_moved(gateway: &Gateway, positions: &[(Stream, Shard, Offset)]) -> bool {
 /// Messages of this checkpoint by number: what waits for many sessions is made once.
 type Messages = HashMap<u64, Arc<v1::Message>>;
 
-fn capture(space: &Space, session: &Session, messages: &mut Messages, checkpoint: &mut Checkpoint) {
-    let mut state = session.state.lock();
+fn capture(
+    (space, session): (&Space, &Session),
+    state: &mut State,
+    messages: &mut Messages,
+    checkpoint: &mut Checkpoint,
+) {
     if state.has_ended || !session.is_durable() && !state.has_record {
         return;
     }
@@ -167,7 +174,7 @@ fn capture(space: &Space, session: &Session, messages: &mut Messages, checkpoint
     });
     let settled = state.outbox.take_settled();
     checkpoint.settled.extend(settled.into_iter().map(|sequence| (number, sequence)));
-    checkpoint.sessions.push((number, tenant.to_owned(), saved(session, &state)));
+    checkpoint.sessions.push((number, tenant.to_owned(), saved(session, state)));
 }
 
 fn saved(session: &Session, state: &State) -> v1::SessionState {

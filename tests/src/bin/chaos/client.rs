@@ -346,6 +346,19 @@ impl Subscriber {
         account.iter().map(missing).sum()
     }
 
+    /// The same, in words.
+    pub fn misses(&self, account: &Account) -> Option<String> {
+        let missing: Vec<_> = account
+            .iter()
+            .flat_map(|(name, numbers)| numbers.iter().map(move |number| (name, number)))
+            .filter(|(name, number)| !self.seen.get(*name).is_some_and(|seen| seen.contains(number)))
+            .take(8)
+            .map(|(name, number)| format!("{name} {number}"))
+            .collect();
+        let client = &self.session.login.device;
+        (!missing.is_empty()).then(|| format!("{client} misses {}", missing.join(", ")))
+    }
+
     /// Begins the session.
     pub async fn begin(&mut self, address: &str, filters: &[&str]) -> anyhow::Result<()> {
         let mut link = self.session.open(address).await?;

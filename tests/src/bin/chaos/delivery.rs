@@ -147,6 +147,7 @@ impl Delivery {
         for subscriber in self.there.iter_mut().chain(away) {
             subscriber.drain(address, &account, LONGEST_DRAIN).await?;
             lost += subscriber.missing(&account);
+            self.faults.extend(subscriber.misses(&account));
         }
         self.check_retained(address).await?;
         let subscribers = self.there.iter_mut().chain(&mut self.away);
