@@ -15,6 +15,8 @@ pub(crate) struct Waits {
     keep_alive_ticks: u32,
     pub(crate) last_read: u32,
     pub(crate) paused_since: Option<u32>,
+    /// An acknowledgement waits for the log since then.
+    unanswered_since: Option<u32>,
     /// The log took something since the timeouts were looked at.
     pub(crate) has_progressed: bool,
     pub(crate) blocked_since: Option<u32>,
@@ -27,6 +29,7 @@ impl Waits {
             keep_alive_ticks: u32::from(keep_alive_s) * 3 * TICKS_PER_SECOND / 2,
             last_read: now,
             paused_since: None,
+            unanswered_since: None,
             has_progressed: false,
             blocked_since: None,
             draining_since: None,
@@ -71,7 +74,8 @@ impl Connection {
         let config = &self.gateway.config;
         let stalled = self
             .waits
-            .paused_since
+            .unanswered_since
+            .or(self.waits.paused_since)
             .map_or(u32::MAX, |since| since.saturating_add(ticks(config.stall_timeout_s)));
         let blocked = self
             .waits
@@ -107,6 +111,8 @@ impl Connection {
     /// A pause lasts from the last progress.
     fn note_pause(&mut self, now: u32) {
         let has_progressed = std::mem::take(&mut self.waits.has_progressed);
+        let unanswered_since = self.waits.unanswered_since.filter(|_| !has_progressed).unwrap_or(now);
+        self.waits.unanswered_since = (!self.answers.is_empty()).then_some(unanswered_since);
         match (self.is_paused(), self.waits.paused_since) {
             (true, None) => {
                 self.gateway.metrics.pauses.inc();
