@@ -25,6 +25,8 @@ static GOOD: LazyLock<(String, Vec<u8>)> = LazyLock::new(|| {
             payload: &[number; 40],
             received_us: 1,
             topic: "",
+            session: 0,
+            packet_id: 0,
         };
         producer.append(Stream::Events, &record).expect("an empty log takes records");
     }

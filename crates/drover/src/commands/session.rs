@@ -40,7 +40,7 @@ const COLUMNS: &[Column] = &[
     ("OWNER", |s| field(s, "/owner")),
     ("CONNECTED", |s| field(s, "/connected")),
     ("OFFLINE SINCE", |s| field(s, "/offline_since")),
-    ("EXPIRY (S)", |s| field(s, "/expiry_s")),
+    ("EXPIRY (S)", |s| expiry(s)),
     ("SUBSCRIPTIONS", |s| subscriptions(s)),
     ("QUEUED", |s| field(s, "/queued")),
     ("BYTES", |s| field(s, "/queued_bytes")),
@@ -77,6 +77,12 @@ async fn find(client: &Client, name: &str) -> Outcome<Value> {
     }
 }
 
+/// A session that the server gives no expiry for lasts for ever.
+fn expiry(session: &Value) -> String {
+    let expiry_s = field(session, "/expiry_s");
+    if expiry_s.is_empty() { "never".to_owned() } else { expiry_s }
+}
+
 fn subscriptions(session: &Value) -> String {
     let subscriptions = session.get("subscriptions").and_then(Value::as_array).map(Vec::as_slice);
     let one = |subscription: &Value| {
@@ -96,5 +102,6 @@ mod tests {
         let session = json!({"subscriptions": [{"filter": "a/#", "qos": 1}, {"filter": "b", "qos": 0}]});
         assert_eq!(subscriptions(&session), "a/# (1)\nb (0)");
         assert_eq!(subscriptions(&json!({})), "");
+        assert_eq!((expiry(&json!({"expiry_s": 0})), expiry(&json!({}))), ("0".into(), "never".into()));
     }
 }
