@@ -88,14 +88,16 @@ impl Server {
 
     /// A server on a copy of this one's data as it is now: to this one's clients, what happens in a crash. The old one stops.
     pub async fn restarted(self) -> Self {
-        let data = self.copied();
+        let data = self.copied().await;
         self.restarted_on(data).await
     }
 
-    /// The data as a crash at this moment would leave them.
-    pub fn copied(&self) -> tempfile::TempDir {
+    /// The data as a crash at this moment would leave them. The database does not change meanwhile: it is several files.
+    pub async fn copied(&self) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
+        let nobody_writes = self.env.db.begin().await.unwrap();
         copy(&self.folder.path().join("data"), &folder.path().join("data"));
+        nobody_writes.rollback().await.unwrap();
         folder
     }
 
@@ -224,7 +226,13 @@ fn copy(from: &std::path::Path, to: &std::path::Path) {
         if entry.file_type().unwrap().is_dir() {
             copy(&entry.path(), &target);
         } else {
-            std::fs::copy(entry.path(), target).unwrap();
+            match std::fs::copy(entry.path(), target) {
+                // The log has forgotten it, now that the database has what it told.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                copied => {
+                    copied.unwrap();
+                }
+            }
         }
     }
 }

@@ -486,25 +486,30 @@ impl Session {
     }
 
     /// The first place in the queue where a message may stand that comes now: before it are only optional ones, or those of its batch.
+    /// What has to come goes before its equal of the same batch that need not.
     fn find(&self, received: &Received) -> Option<usize> {
         let mut due = None;
+        let mut found: Option<(usize, u64)> = None;
         for (index, item) in self.queue.iter().enumerate() {
-            if due.is_some_and(|batch| batch != item.batch) {
-                return None;
+            let is_beyond = |batch| batch != item.batch;
+            if due.is_some_and(is_beyond) || found.is_some_and(|(_, batch)| is_beyond(batch)) {
+                break;
+            }
+            if item.is(received) {
+                if !item.optional {
+                    return Some(index);
+                }
+                found = found.or(Some((index, item.batch)));
             }
             // One that was seen has its place in the order, whatever its batch.
-            let may_pass = item.optional || item.seen.is_none();
-            if item.is(received) {
-                return Some(index);
-            }
-            if !may_pass {
-                return None;
+            if !item.optional && item.seen.is_some() {
+                break;
             }
             if !item.optional {
                 due = Some(item.batch);
             }
         }
-        None
+        found.map(|(index, _)| index)
     }
 }
 

@@ -392,7 +392,7 @@ impl Driver {
         }
         let wills = self.broker.kill();
         let server = self.server.take().unwrap();
-        let data = server.copied();
+        let data = server.copied().await;
         let wishes: BTreeMap<_, _> =
             std::mem::take(&mut self.clients).into_iter().map(|(client, left)| (client, left.wish)).collect();
         self.server = Some(server.restarted_on(data).await);
