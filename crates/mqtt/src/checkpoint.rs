@@ -12,7 +12,7 @@ use tokio::time::MissedTickBehavior;
 
 use crate::deliveries::PAGE;
 use crate::gateway::Gateway;
-use crate::journal::{message_to, subscription_to, suspect_to, will_to};
+use crate::journal::{message_to, subscription_to, suspect_to, target_to, will_to};
 use crate::session::{Session, State};
 use crate::space::Space;
 use crate::store::{Checkpoint, Queued};
@@ -161,13 +161,7 @@ fn capture(
     let tenant = space.tenant.as_str();
     let number = session.number;
     state.outbox.take_unstored(|sequence, delivery| {
-        let target = v1::Target {
-            session: number,
-            sequence,
-            qos: delivery.qos.as_u8().into(),
-            retain: delivery.retain,
-            subscription_ids: delivery.subscription_ids.iter().flatten().map(|id| id.get()).collect(),
-        };
+        let target = target_to(number, sequence, delivery);
         let message = &delivery.message;
         let message = messages.entry(message.number).or_insert_with(|| Arc::new(message_to(message))).clone();
         checkpoint.queued.push(Queued { target, tenant: tenant.to_owned(), message });

@@ -140,10 +140,12 @@ impl Connection {
 
     /// Whether a further QoS 1 or 2 message exceeds the receive maximum (MQTT 5, 4.9).
     pub(crate) fn is_window_full(&self) -> bool {
-        let unreleased =
-            self.seat.session.state.lock().unreleased.iter().filter(|known| known.is_counted).count();
-        self.version() == Version::V5
-            && self.answers.publishes() + unreleased >= usize::from(self.gateway.config.receive_maximum.get())
+        if self.version() == Version::V4 {
+            return false;
+        }
+        let state = self.seat.session.state.lock();
+        let unreleased = state.unreleased.iter().filter(|known| known.is_counted).count();
+        self.answers.publishes() + unreleased >= usize::from(self.gateway.config.receive_maximum.get())
     }
 
     /// Pauses reading until the log takes the message.

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -62,7 +62,6 @@ pub(crate) struct Gateway {
     live: Live,
     health: PartHealth,
     ticks: AtomicU32,
-    now_ms: AtomicI64,
     /// Sum of the positions that the last checkpoint covers.
     pub(crate) covered: AtomicU64,
     draining: AtomicBool,
@@ -102,7 +101,6 @@ impl Gateway {
             live: env.live.clone(),
             health: env.health.part("mqtt"),
             ticks: AtomicU32::new(0),
-            now_ms: AtomicI64::new(env.clock.now().as_millis()),
             covered: AtomicU64::new(0),
             draining: AtomicBool::new(false),
             config,
@@ -132,11 +130,6 @@ impl Gateway {
     /// The gateway's coarse clock.
     pub(crate) fn now(&self) -> u32 {
         self.ticks.load(Ordering::Relaxed)
-    }
-
-    /// The time of day in milliseconds, as coarse.
-    pub(crate) fn now_ms(&self) -> i64 {
-        self.now_ms.load(Ordering::Relaxed)
     }
 
     /// How much may wait for a client.
@@ -179,7 +172,6 @@ impl Gateway {
                     let ticks = start.elapsed().as_millis() * u128::from(TICKS_PER_SECOND) / 1_000;
                     let now = u32::try_from(ticks).unwrap_or(u32::MAX - 1);
                     self.ticks.store(now, Ordering::Relaxed);
-                    self.now_ms.store(self.clock.now().as_millis(), Ordering::Relaxed);
                     self.wake_overdue(now);
                     let sweeps = now >= next_sweep;
                     if sweeps {
@@ -192,12 +184,14 @@ impl Gateway {
     }
 
     fn attend_spaces(&self, sweeps: bool) {
+        let now_ms = self.clock.now().as_millis();
         let mut counts = [0; 3];
         for space in self.spaces.all() {
-            self.attend(&space, self.now_ms());
+            self.attend(&space, now_ms);
             space.is_watched.store(self.live.has_subscribers(&space.watch_subject), Ordering::Relaxed);
             if sweeps {
-                self.expire_retained(&space);
+                // Whoever asks for one that has expired does not get it before, either.
+                space.retained.lock().expire(now_ms);
                 space.buckets.sweep();
             }
             counts.iter_mut().zip(space.counts()).for_each(|(sum, count)| *sum += count);
@@ -219,11 +213,6 @@ impl Gateway {
         }
         let payload = format!("{}\0{shown}", message.topic);
         self.live.publish(&space.watch_subject, payload.into());
-    }
-
-    /// Whoever asks for one that has expired does not get it before, either.
-    fn expire_retained(&self, space: &Space) {
-        space.retained.lock().expire(self.now_ms());
     }
 
     fn wake_overdue(&self, now: u32) {

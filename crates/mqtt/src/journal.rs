@@ -17,7 +17,7 @@ use prost::Message as _;
 
 pub(crate) use convert::{
     delivery_from, message_from, message_to, subscription_from, subscription_to, suspect_from, suspect_to,
-    will_from, will_to,
+    target_to, will_from, will_to,
 };
 
 use crate::session::Session;

@@ -151,17 +151,30 @@ fn distribute(connection: &mut Connection, publish: Publish, scratch: &mut Scrat
             acknowledge(connection, &publish, Outcome { ticket: routed.ticket, reason, text: "" });
             Ok(())
         }
-        Err(Refused::TooLarge) => {
-            let refusal = (ReasonCode::QuotaExceeded, "the message is longer than the log takes");
-            refuse(connection, &publish, refusal, RefusedReason::TooLarge)
-        }
-        Err(Refused::Stopped) => Err(End::refused(ReasonCode::ServerShuttingDown, "the log is closed")),
-        Err(Refused::Busy | Refused::Full) => {
+        Err(refused) => {
             let gateway = gateway.clone();
-            let ready = async move { gateway.journal.ready().await };
+            not_taken(connection, publish, refused, async move { gateway.journal.ready().await })
+        }
+    }
+}
+
+/// What became of a message that the log did not take: it is held until the log may, it is refused, or the connection ends.
+fn not_taken(
+    connection: &mut Connection,
+    publish: Publish,
+    refused: Refused,
+    ready: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), End> {
+    match refused {
+        Refused::Busy | Refused::Full => {
             connection.hold(Held { publish: detach(publish), ready: Box::pin(ready) });
             Ok(())
         }
+        Refused::TooLarge => {
+            let refusal = (ReasonCode::QuotaExceeded, "the message is longer than the log takes");
+            refuse(connection, &publish, refusal, RefusedReason::TooLarge)
+        }
+        Refused::Stopped => Err(End::refused(ReasonCode::ServerShuttingDown, "the log is closed")),
     }
 }
 
@@ -239,17 +252,11 @@ fn ingest(connection: &mut Connection, channel: Channel, publish: Publish) -> Re
             acknowledge(connection, &publish, Outcome::durable(Some(ticket)));
             Ok(())
         }
-        Err(Refused::Busy | Refused::Full) => {
+        Err(refused) => {
             let (gateway, tenant, device) = (gateway.clone(), seat.space.tenant.clone(), device.clone());
             let ready = async move { gateway.ingress.ready(&tenant, &device).await };
-            connection.hold(Held { publish: detach(publish), ready: Box::pin(ready) });
-            Ok(())
+            not_taken(connection, publish, refused, ready)
         }
-        Err(Refused::TooLarge) => {
-            let refusal = (ReasonCode::QuotaExceeded, "the message is longer than the log takes");
-            refuse(connection, &publish, refusal, RefusedReason::TooLarge)
-        }
-        Err(Refused::Stopped) => Err(End::refused(ReasonCode::ServerShuttingDown, "the log is closed")),
     }
 }
 

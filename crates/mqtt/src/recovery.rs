@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
+use drover_gateway::SessionPublish;
 use drover_proto::sessions::v1::change::Change as Kind;
 use drover_proto::sessions::v1::{
     Change, Closed, Message, Opened, Published, Released, SessionState, Subscribed, Suspect, Target,
@@ -13,12 +14,8 @@ use drover_proto::sessions::v1::{
 };
 use hashbrown::{DefaultHashBuilder, HashTable};
 
+use crate::session::NEVER;
 use crate::store::Numbers;
-
-/// `packet_id` of a record that is the will of its session.
-pub(crate) const WILL: u32 = 65_536;
-/// A Session Expiry Interval that never passes (MQTT 5, 3.1.2.11.2).
-const NEVER: u32 = u32::MAX;
 
 /// A fold under way: first what was saved, then changes in the order of the journal, then telemetry.
 #[derive(Default)]
@@ -405,7 +402,7 @@ impl Session {
     }
 
     fn sent_telemetry(&mut self, packet_id: u32, received_us: i64) {
-        if packet_id == WILL {
+        if packet_id == SessionPublish::WILL {
             // Else it was an earlier connection's.
             if received_us > self.opened_us {
                 self.forget_will();

@@ -8,7 +8,7 @@ use drover_mqtt_codec::QoS;
 use drover_proto::sessions::v1::{self, change::Change};
 
 use crate::gateway::Gateway;
-use crate::journal::message_to;
+use crate::journal::{message_to, target_to};
 use crate::message::{Delivery, Message};
 use crate::outbox::Bounds;
 use crate::router::Hit;
@@ -61,36 +61,31 @@ pub(crate) fn route(
     let is_recorded = message.retain
         || origin.packet_id != 0
         || origin.will_of != 0
-        || hits.iter().any(|hit| is_kept(&message, hit));
+        || hits.iter().any(|hit| is_kept(message.qos.min(hit.qos), &hit.session));
     if is_recorded {
         let ticket = record(gateway, space, origin, message, hits)?;
         return Ok(Routed { has_subscribers, ticket: Some(ticket) });
     }
     let message = Arc::new(message);
-    for hit in hits.drain(..) {
-        let session = hit.session.clone();
-        settle(gateway, space, &session, deliver(gateway, &message, hit));
+    for (session, delivery) in hits.drain(..).map(|hit| delivery(&message, hit)) {
+        settle(gateway, space, &session, session.deliver(delivery, gateway.bounds()));
     }
     Ok(Routed { has_subscribers, ticket: None })
 }
 
-/// Whether the message gets a durable place in the session's queue.
-fn is_kept(message: &Message, hit: &Hit<Arc<Session>>) -> bool {
-    message.qos.min(hit.qos) != QoS::AtMostOnce && hit.session.is_durable()
+/// Whether a message that is delivered so gets a durable place in the session's queue.
+fn is_kept(qos: QoS, session: &Session) -> bool {
+    qos != QoS::AtMostOnce && session.is_durable()
 }
 
-fn delivery(message: &Arc<Message>, hit: Hit<Arc<Session>>) -> Delivery {
-    Delivery {
+fn delivery(message: &Arc<Message>, hit: Hit<Arc<Session>>) -> (Arc<Session>, Delivery) {
+    let delivery = Delivery {
         qos: hit.qos.min(message.qos),
         retain: message.retain && hit.retain_as_published,
         subscription_ids: (!hit.ids.is_empty()).then(|| hit.ids.into_iter().collect()),
         message: message.clone(),
-    }
-}
-
-fn deliver(gateway: &Gateway, message: &Arc<Message>, hit: Hit<Arc<Session>>) -> Delivered {
-    let session = hit.session.clone();
-    session.deliver(delivery(message, hit), gateway.bounds())
+    };
+    (hit.session, delivery)
 }
 
 /// Notes what became of a delivery. A session over its bound ends; publishers never wait for one.
@@ -106,7 +101,7 @@ pub(crate) fn settle(gateway: &Gateway, space: &Arc<Space>, session: &Arc<Sessio
     }
 }
 
-/// Appends the message with its places in the queues, then puts it there.
+/// Puts the message into the journal with what it changes beside the queues.
 fn record(
     gateway: &Gateway,
     space: &Arc<Space>,
@@ -114,74 +109,71 @@ fn record(
     mut message: Message,
     hits: &mut Hits,
 ) -> Result<Ticket, Refused> {
-    let journal = &gateway.journal;
-    let _fence = journal.fence();
-    message.number = journal.message_number();
+    message.number = gateway.journal.message_number();
+    let message = Arc::new(message);
+    let published = v1::Published {
+        message: Some(message_to(&message)),
+        targets: Vec::new(),
+        retained: message.retain,
+        publisher: if origin.packet_id == 0 { 0 } else { origin.publisher },
+        packet_id: origin.packet_id.into(),
+        will_of: origin.will_of,
+    };
+    let deliveries = hits.drain(..).map(|hit| delivery(&message, hit)).collect();
     // Held until the record is appended: the newest retained message is the last one in the journal.
-    let mut retained = message.retain.then(|| space.retained.lock());
+    let retained = message.retain.then(|| space.retained.lock());
+    keep(gateway, space, published, deliveries, || {
+        if let Some(mut retained) = retained {
+            retained.keep(&message);
+        }
+    })
+}
+
+/// Appends a message with its places in the queues, then puts it there; `appended` is done in between. What needs no place is delivered
+/// as it is.
+fn keep(
+    gateway: &Gateway,
+    space: &Arc<Space>,
+    mut published: v1::Published,
+    deliveries: Vec<(Arc<Session>, Delivery)>,
+    appended: impl FnOnce(),
+) -> Result<Ticket, Refused> {
     let bounds = gateway.bounds();
-    let places: Vec<_> = hits
-        .iter()
-        .map(|hit| is_kept(&message, hit).then(|| hit.session.reserve(message.size(), bounds)))
-        .collect();
-    let targets = hits.iter().zip(&places).filter_map(|(hit, place)| match place {
-        Some(Ok(sequence)) => Some(target(&message, hit, *sequence)),
+    let _fence = gateway.journal.fence();
+    let reserve = |(session, delivery): &(Arc<Session>, Delivery)| {
+        is_kept(delivery.qos, session).then(|| session.reserve(delivery.message.size(), bounds))
+    };
+    let places: Vec<_> = deliveries.iter().map(reserve).collect();
+    let placed = deliveries.iter().zip(&places).filter_map(|((session, delivery), place)| match place {
+        Some(Ok(sequence)) => Some(target_to(session.number, *sequence, delivery)),
         _ => None,
     });
-    let ticket = append(gateway, space, origin, &message, targets.collect())?;
-    let message = Arc::new(message);
-    if let Some(retained) = &mut retained {
-        retained.keep(&message);
-    }
-    drop(retained);
-    for (hit, place) in hits.drain(..).zip(places) {
-        let session = hit.session.clone();
+    published.targets = placed.collect();
+    let ticket = append(gateway, space, published)?;
+    appended();
+    for ((session, delivery), place) in deliveries.into_iter().zip(places) {
         let delivered = match place {
             Some(Ok(sequence)) => {
-                session.put(sequence, delivery(&message, hit), Some(ticket.clone()));
-                journal.touch(space, &session);
+                session.put(sequence, delivery, Some(ticket.clone()));
+                gateway.journal.touch(space, &session);
                 Delivered::Queued
             }
             Some(Err(delivered)) => delivered,
-            None => deliver(gateway, &message, hit),
+            None => session.deliver(delivery, bounds),
         };
         settle(gateway, space, &session, delivered);
     }
     Ok(ticket)
 }
 
-/// Appends the message with its targets, in several records when there are very many; the last one completes it.
-fn append(
-    gateway: &Gateway,
-    space: &Space,
-    origin: Origin,
-    message: &Message,
-    mut targets: Vec<v1::Target>,
-) -> Result<Ticket, Refused> {
-    let published =
-        |targets| v1::Published { targets, message: Some(message_to(message)), ..v1::Published::default() };
-    while targets.len() > MAX_TARGETS {
-        let some = targets.split_off(targets.len() - MAX_TARGETS);
-        gateway.journal.append(&space.tenant, Change::Published(published(some)))?;
+/// Appends a message with its targets, in several records when there are very many; the last one completes it.
+fn append(gateway: &Gateway, space: &Space, mut published: v1::Published) -> Result<Ticket, Refused> {
+    while published.targets.len() > MAX_TARGETS {
+        let targets = published.targets.split_off(published.targets.len() - MAX_TARGETS);
+        let some = v1::Published { message: published.message.clone(), targets, ..v1::Published::default() };
+        gateway.journal.append(&space.tenant, Change::Published(some))?;
     }
-    let last = v1::Published {
-        retained: message.retain,
-        publisher: if origin.packet_id == 0 { 0 } else { origin.publisher },
-        packet_id: origin.packet_id.into(),
-        will_of: origin.will_of,
-        ..published(targets)
-    };
-    gateway.journal.append(&space.tenant, Change::Published(last))
-}
-
-fn target(message: &Message, hit: &Hit<Arc<Session>>, sequence: u64) -> v1::Target {
-    v1::Target {
-        session: hit.session.number,
-        sequence,
-        qos: message.qos.min(hit.qos).as_u8().into(),
-        retain: message.retain && hit.retain_as_published,
-        subscription_ids: hit.ids.iter().map(|id| id.get()).collect(),
-    }
+    gateway.journal.append(&space.tenant, Change::Published(published))
 }
 
 /// Delivers a retained message to one session that has just subscribed (MQTT 5, 3.3.1.3).
@@ -194,34 +186,14 @@ pub(crate) fn deliver_retained(
     session: &Arc<Session>,
     delivery: Delivery,
 ) -> Result<(), Refused> {
-    if delivery.qos == QoS::AtMostOnce || !session.is_durable() {
+    if !is_kept(delivery.qos, session) {
         // Only the bytes bound them: whoever asks for all of them gets all of them.
         let bounds = Bounds { volatile: usize::MAX, ..gateway.bounds() };
         settle(gateway, space, session, session.deliver(delivery, bounds));
         return Ok(());
     }
-    let _fence = gateway.journal.fence();
-    let sequence = match session.reserve(delivery.message.size(), gateway.bounds()) {
-        Ok(sequence) => sequence,
-        Err(delivered) => {
-            settle(gateway, space, session, delivered);
-            return Ok(());
-        }
-    };
-    let target = v1::Target {
-        session: session.number,
-        sequence,
-        qos: delivery.qos.as_u8().into(),
-        retain: true,
-        subscription_ids: delivery.subscription_ids.iter().flatten().map(|id| id.get()).collect(),
-    };
-    let published = v1::Published {
-        message: Some(message_to(&delivery.message)),
-        targets: vec![target],
-        ..v1::Published::default()
-    };
-    let ticket = gateway.journal.append(&space.tenant, Change::Published(published))?;
-    session.put(sequence, delivery, Some(ticket));
-    gateway.journal.touch(space, session);
+    let published =
+        v1::Published { message: Some(message_to(&delivery.message)), ..v1::Published::default() };
+    keep(gateway, space, published, vec![(session.clone(), delivery)], || {})?;
     Ok(())
 }

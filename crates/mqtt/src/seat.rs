@@ -336,30 +336,28 @@ impl Gateway {
     /// Does what is due for sessions whose clients are away: wills, and the end of what has expired.
     pub(crate) fn attend(&self, space: &Arc<Space>, now_ms: i64) {
         for session in space.take_due(now_ms) {
-            let (will, has_expired, next_ms) = {
+            let (will, has_ended, next_ms) = {
                 let mut state = session.state.lock();
                 if state.attachment.is_some() {
                     continue;
                 }
-                let has_expired =
-                    !state.has_ended && state.ends_at_ms().is_some_and(|end_ms| end_ms <= now_ms);
-                state.has_ended |= has_expired;
+                if !state.has_ended && state.ends_at_ms().is_some_and(|end_ms| end_ms <= now_ms) {
+                    state.has_ended = true;
+                    self.metrics.sessions_expired.inc();
+                }
                 let is_due = state.has_ended || state.will_due_ms <= now_ms;
                 let will = if is_due { state.will.take() } else { None };
-                (will, has_expired, state.next_due_ms().filter(|_| !state.has_ended))
+                (will, state.has_ended, state.next_due_ms())
             };
             let sent = will.and_then(|will| will::send(self, space, &session, *will));
-            if has_expired {
-                self.metrics.sessions_expired.inc();
-            }
-            match next_ms {
-                Some(at_ms) => space.arm(&session, at_ms),
-                None if session.state.lock().has_ended => {
-                    self.bury(space, &session, sent);
-                }
-                None => {}
+            if has_ended {
+                self.bury(space, &session, sent);
+                continue;
             }
             self.journal.touch(space, &session);
+            if let Some(at_ms) = next_ms {
+                space.arm(&session, at_ms);
+            }
         }
     }
 }

@@ -270,4 +270,6 @@ fn common(one: &str, other: &str) -> usize {
 }
 
 #[cfg(test)]
+pub(crate) mod strategies;
+#[cfg(test)]
 mod tests;

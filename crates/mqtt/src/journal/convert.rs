@@ -57,6 +57,16 @@ pub(crate) fn message_from(message: v1::Message, retain: bool) -> Message {
     }
 }
 
+pub(crate) fn target_to(session: u64, sequence: u64, delivery: &Delivery) -> v1::Target {
+    v1::Target {
+        session,
+        sequence,
+        qos: delivery.qos.as_u8().into(),
+        retain: delivery.retain,
+        subscription_ids: delivery.subscription_ids.iter().flatten().map(|id| id.get()).collect(),
+    }
+}
+
 /// A message's place in a queue.
 pub(crate) fn delivery_from(target: &v1::Target, message: Arc<Message>) -> Delivery {
     let ids: Box<[_]> = target.subscription_ids.iter().filter_map(|id| NonZeroU32::new(*id)).collect();

@@ -101,11 +101,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Device<S> {
             }
             (QoS::ExactlyOnce, Some(packet_id)) => {
                 self.expect_pubrec(packet_id.get()).await;
-                self.send(&Packet::PubRel(Ack::success(packet_id))).await;
-                assert_eq!(self.next().await, Some(Packet::PubComp(Ack::success(packet_id))));
+                self.release(packet_id.get()).await;
             }
             _ => self.expect_nothing().await,
         }
+    }
+
+    /// PUBREL, and PUBCOMP is the answer.
+    pub async fn release(&mut self, packet_id: u16) {
+        let ack = Ack::success(id(packet_id));
+        self.send(&Packet::PubRel(ack.clone())).await;
+        assert_eq!(self.next().await, Some(Packet::PubComp(ack)));
     }
 
     /// The next packet is a message with this payload, and is acknowledged to the end of its QoS.

@@ -30,8 +30,7 @@ async fn a_message_passes_through_all_steps_on_both_sides() {
         assert_eq!(subscriber.next().await, Some(Packet::PubRel(Ack::success(packet_id))));
         subscriber.send(&Packet::PubComp(Ack::success(packet_id))).await;
         subscriber.expect_nothing().await;
-        publisher.send(&Packet::PubRel(Ack::success(id(0x1234)))).await;
-        assert_eq!(publisher.next().await, Some(Packet::PubComp(Ack::success(id(0x1234)))));
+        publisher.release(0x1234).await;
         publisher.expect_nothing().await;
     }
 }
@@ -48,8 +47,7 @@ async fn a_repetition_is_acknowledged_but_not_delivered_and_after_pubcomp_its_id
                 publisher.publish(Publish { dup, ..qos2("a", 7, payload) }).await;
                 assert_eq!(publisher.expect_pubrec(7).await, ReasonCode::Success);
             }
-            publisher.send(&Packet::PubRel(Ack::success(id(7)))).await;
-            assert_eq!(publisher.next().await, Some(Packet::PubComp(Ack::success(id(7)))));
+            publisher.release(7).await;
         }
         subscriber.receive(b"1").await;
         subscriber.receive(b"2").await;
@@ -84,8 +82,7 @@ async fn a_pubrec_that_refuses_leaves_the_packet_id_free() {
     device.publish(qos2("dev/pump/x", 7, b"taken")).await;
     assert_eq!(device.expect_pubrec(7).await, ReasonCode::Success);
     device.receive(b"taken").await;
-    device.send(&Packet::PubRel(Ack::success(id(7)))).await;
-    assert_eq!(device.next().await, Some(Packet::PubComp(Ack::success(id(7)))));
+    device.release(7).await;
 }
 
 #[tokio::test]
@@ -238,8 +235,7 @@ async fn what_a_former_connection_left_unreleased_takes_no_room_in_the_window() 
         publisher.expect_pubrec(number).await;
     }
     for number in 1..=4 {
-        publisher.send(&Packet::PubRel(Ack::success(id(number)))).await;
-        assert_eq!(publisher.next().await, Some(Packet::PubComp(Ack::success(id(number)))));
+        publisher.release(number).await;
     }
 }
 
@@ -278,6 +274,5 @@ async fn a_message_that_expires_on_its_way_is_still_acknowledged_to_the_end() {
     device.publish(expiring(qos2("dev/pump/x", 1, b""), 1)).await;
     device.expect_pubrec(1).await;
     server.advance(Duration::from_secs(100));
-    device.send(&Packet::PubRel(Ack::success(id(1)))).await;
-    assert_eq!(device.next().await, Some(Packet::PubComp(Ack::success(id(1)))));
+    device.release(1).await;
 }
