@@ -189,6 +189,6 @@ fn saved(session: &Session, state: &State) -> v1::SessionState {
         window: state.window.into(),
         suspect: outbox.suspect.map(suspect_to),
         queued: u64::try_from(outbox.stored_len()).unwrap_or(u64::MAX),
-        queued_bytes: u64::try_from(outbox.bytes()).unwrap_or(u64::MAX),
+        queued_bytes: u64::try_from(outbox.kept_bytes()).unwrap_or(u64::MAX),
     }
 }

@@ -86,7 +86,7 @@ impl Gateway {
                 env.clock.clone(),
                 options,
             )),
-            spaces: Spaces::new(config.budget),
+            spaces: Spaces::new(config.budget, config.max_queued_bytes_per_tenant),
             metrics: env.metrics.register("mqtt", Metrics::register),
             clock: env.clock.clone(),
             rng: env.rng.clone(),
@@ -185,7 +185,7 @@ impl Gateway {
 
     fn attend_spaces(&self, sweeps: bool) {
         let now_ms = self.clock.now().as_millis();
-        let mut counts = [0; 3];
+        let mut counts = [0; 4];
         for space in self.spaces.all() {
             self.attend(&space, now_ms);
             space.is_watched.store(self.live.has_subscribers(&space.watch_subject), Ordering::Relaxed);

@@ -3,10 +3,12 @@
 
 use std::collections::VecDeque;
 use std::num::NonZeroU16;
+use std::sync::Arc;
 
 use drover_backbone::Ticket;
 use drover_mqtt_codec::QoS;
 
+use crate::backlog::{Backlog, Share};
 use crate::message::Delivery;
 
 /// Packet ids that there are (MQTT 5, 2.2.1).
@@ -67,6 +69,15 @@ pub(crate) struct Bounds {
     pub(crate) bytes: usize,
 }
 
+/// Whose bound does not let a message in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Full {
+    /// That of the session's queue.
+    Session,
+    /// That of all queues of the tenant.
+    Tenant,
+}
+
 /// The queue of one session.
 #[derive(Debug)]
 pub(crate) struct Outbox {
@@ -77,8 +88,13 @@ pub(crate) struct Outbox {
     waiting: VecDeque<Entry>,
     stored: Option<Stored>,
     newer: VecDeque<Entry>,
-    bytes: usize,
+    /// Bytes of QoS 1 and 2 messages, with those that have a place and are not there yet.
+    share: Share,
+    /// Bytes of the latter.
+    reserved: usize,
+    /// QoS 0 messages, and their bytes.
     volatile: usize,
+    volatile_bytes: usize,
     /// Those that stand in the database and are settled since the last checkpoint.
     settled: Vec<u64>,
     /// Those that the checkpoint under way deletes.
@@ -91,21 +107,7 @@ pub(crate) struct Outbox {
 
 impl Default for Outbox {
     fn default() -> Self {
-        Self {
-            next_sequence: 1,
-            inflight: VecDeque::new(),
-            received: VecDeque::new(),
-            waiting: VecDeque::new(),
-            stored: None,
-            newer: VecDeque::new(),
-            bytes: 0,
-            volatile: 0,
-            settled: Vec::new(),
-            deleted: Vec::new(),
-            epoch: 0,
-            suspect: None,
-            sent_through: 0,
-        }
+        Self::of(&Arc::default())
     }
 }
 
@@ -116,20 +118,52 @@ pub(crate) fn packet_id(sequence: u64) -> NonZeroU16 {
 }
 
 impl Outbox {
-    /// The place of the next QoS 1 or 2 message of so many bytes; `None` when the bound is reached. One that is not used is left out.
-    pub(crate) fn reserve(&mut self, bytes: usize, bounds: Bounds) -> Option<u64> {
-        // A single message is taken whatever its length.
-        if self.bytes > 0 && self.bytes + bytes > bounds.bytes {
-            return None;
+    /// An empty one, which is counted for its tenant.
+    pub(crate) fn of(backlog: &Arc<Backlog>) -> Self {
+        Self {
+            next_sequence: 1,
+            inflight: VecDeque::new(),
+            received: VecDeque::new(),
+            waiting: VecDeque::new(),
+            stored: None,
+            newer: VecDeque::new(),
+            share: Share::of(backlog),
+            reserved: 0,
+            volatile: 0,
+            volatile_bytes: 0,
+            settled: Vec::new(),
+            deleted: Vec::new(),
+            epoch: 0,
+            suspect: None,
+            sent_through: 0,
         }
+    }
+
+    /// The place of the next QoS 1 or 2 message of so many bytes, which count from now on. One that is not used is to be cancelled.
+    pub(crate) fn reserve(&mut self, bytes: usize, bounds: Bounds) -> Result<u64, Full> {
+        // A single message is taken whatever its length.
+        let waiting = self.bytes();
+        if waiting > 0 && waiting + bytes > bounds.bytes {
+            return Err(Full::Session);
+        }
+        if !self.share.take(bytes) {
+            return Err(Full::Tenant);
+        }
+        self.reserved += bytes;
         let sequence = self.next_sequence;
         self.next_sequence += 1;
-        Some(sequence)
+        Ok(sequence)
+    }
+
+    /// A reserved place stays empty.
+    pub(crate) fn cancel(&mut self, bytes: usize) {
+        self.reserved = self.reserved.saturating_sub(bytes);
+        self.share.give_back(bytes);
     }
 
     /// Puts a QoS 1 or 2 message at its reserved place.
     pub(crate) fn push(&mut self, entry: Entry) {
-        self.bytes += entry.delivery.message.size();
+        self.reserved = self.reserved.saturating_sub(entry.delivery.message.size());
         let queue = if self.stored.is_some() { &mut self.newer } else { &mut self.waiting };
         // Publishers on other threads may have been faster.
         let behind = queue.iter().rev().take_while(|other| other.sequence > entry.sequence).count();
@@ -138,11 +172,11 @@ impl Outbox {
 
     /// Puts a QoS 0 message behind the others; `false` when the bound is reached.
     pub(crate) fn push_volatile(&mut self, delivery: Delivery, bounds: Bounds) -> bool {
-        if self.volatile >= bounds.volatile || (self.volatile > 0 && self.bytes > bounds.bytes) {
+        if self.volatile >= bounds.volatile || (self.volatile > 0 && self.bytes() > bounds.bytes) {
             return false;
         }
         self.volatile += 1;
-        self.bytes += delivery.message.size();
+        self.volatile_bytes += delivery.message.size();
         let queue = if self.stored.is_some() { &mut self.newer } else { &mut self.waiting };
         queue.push_back(Entry { sequence: 0, delivery, ticket: None, is_sent: false, is_stored: false });
         true
@@ -187,10 +221,14 @@ impl Outbox {
 
     /// What is left of a message that is gone.
     fn let_go(&mut self, entry: &Entry) {
-        self.bytes = self.bytes.saturating_sub(entry.delivery.message.size());
+        let bytes = entry.delivery.message.size();
         if entry.sequence == 0 {
             self.volatile -= 1;
-        } else if entry.is_stored {
+            self.volatile_bytes -= bytes;
+            return;
+        }
+        self.share.give_back(bytes);
+        if entry.is_stored {
             self.settled.push(entry.sequence);
         }
     }
@@ -250,16 +288,11 @@ impl Outbox {
         shrink(&mut self.inflight);
         let dropped = self.volatile;
         for queue in [&mut self.waiting, &mut self.newer] {
-            queue.retain(|entry| {
-                let stays = entry.sequence != 0;
-                if !stays {
-                    self.bytes = self.bytes.saturating_sub(entry.delivery.message.size());
-                }
-                stays
-            });
+            queue.retain(|entry| entry.sequence != 0);
             shrink(queue);
         }
         self.volatile = 0;
+        self.volatile_bytes = 0;
         dropped
     }
 
@@ -296,8 +329,8 @@ impl Outbox {
             self.waiting.append(&mut self.newer);
             self.newer = VecDeque::new();
             // Nobody knew the length of what was settled in the database only.
-            self.bytes =
-                self.inflight.iter().chain(&self.waiting).map(|entry| entry.delivery.message.size()).sum();
+            let kept = self.inflight.iter().chain(&self.waiting).filter(|entry| entry.sequence != 0);
+            self.share.set(kept.map(|entry| entry.delivery.message.size()).sum::<usize>() + self.reserved);
         }
     }
 
@@ -341,8 +374,14 @@ impl Outbox {
         in_memory + self.stored.map_or(0, |stored| stored.count)
     }
 
+    /// Of all messages that wait.
     pub(crate) fn bytes(&self) -> usize {
-        self.bytes
+        self.share.bytes() + self.volatile_bytes
+    }
+
+    /// Of the QoS 1 and 2 messages.
+    pub(crate) fn kept_bytes(&self) -> usize {
+        self.share.bytes()
     }
 
     pub(crate) fn next_sequence(&self) -> u64 {
@@ -378,14 +417,15 @@ impl Outbox {
                 .map(|sequence| Received { sequence, ticket: None })
                 .collect(),
             stored: (restored.stored > 0).then_some(Stored { after: 0, count: restored.stored }),
-            bytes: if restored.stored > 0 { restored.stored_bytes } else { 0 },
             settled: restored.settled,
             suspect: restored.suspect,
             sent_through: restored.sent_through,
-            ..Self::default()
+            ..Self::of(&restored.backlog)
         };
+        outbox.share.add(if restored.stored > 0 { restored.stored_bytes } else { 0 });
         for (sequence, delivery) in restored.fresh {
             let is_sent = sequence <= outbox.sent_through;
+            outbox.share.add(delivery.message.size());
             outbox.push(Entry { sequence, delivery, ticket: None, is_sent, is_stored: false });
         }
         outbox
@@ -406,6 +446,7 @@ impl Outbox {
 /// What an outbox is made of after a restart.
 #[derive(Debug, Default)]
 pub(crate) struct Restored {
+    pub(crate) backlog: Arc<Backlog>,
     pub(crate) next_sequence: u64,
     pub(crate) received: Vec<u64>,
     pub(crate) stored: usize,

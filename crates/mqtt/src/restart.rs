@@ -126,7 +126,7 @@ fn restore_session(
     };
     let key = SessionKey { owner, client_id: recovered.state.client_id.as_str().into() };
     let (number, is_changed) = (recovered.number, recovered.changed);
-    let state = state(&key, recovered, messages);
+    let state = state((&space, &key), recovered, messages);
     let next_ms = state.next_due_ms();
     let subscriptions = state.subscriptions.clone();
     let session = Arc::new(Session::of(key, number, state));
@@ -142,7 +142,11 @@ fn restore_session(
     }
 }
 
-fn state(key: &SessionKey, recovered: RecoveredSession, messages: &mut HashMap<u64, Arc<Message>>) -> State {
+fn state(
+    (space, key): (&Space, &SessionKey),
+    recovered: RecoveredSession,
+    messages: &mut HashMap<u64, Arc<Message>>,
+) -> State {
     let RecoveredSession { state, fresh, settled, .. } = recovered;
     let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
     let fresh = fresh.into_iter().map(|(target, message)| {
@@ -153,6 +157,7 @@ fn state(key: &SessionKey, recovered: RecoveredSession, messages: &mut HashMap<u
         (target.sequence, delivery_from(&target, message))
     });
     let outbox = Outbox::restore(Restored {
+        backlog: space.backlog.clone(),
         next_sequence: state.next_sequence,
         received: state.received,
         stored: size(state.queued),

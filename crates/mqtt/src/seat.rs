@@ -12,6 +12,7 @@ use drover_proto::sessions::v1::{self, change::Change};
 use crate::error::End;
 use crate::gateway::Gateway;
 use crate::journal::{suspect_to, will_to};
+use crate::outbox::Full;
 use crate::session::{Attachment, Client, Ending, Session, SessionKey, State, Subscription};
 use crate::space::{Sessions, Space};
 use crate::will::{self, Will};
@@ -75,6 +76,9 @@ impl Seat {
         let (session, is_present) = {
             let mut sessions = space.sessions.lock();
             let known = sessions.by_key.get(&key).cloned();
+            if known.is_none() {
+                has_room(gateway, &sessions)?;
+            }
             // Whoever takes a connection over takes its place, too.
             let inherited = known.as_ref().and_then(|known| known.state.lock().place.take());
             let Some(place) = inherited.or(wish.place) else {
@@ -88,7 +92,7 @@ impl Seat {
             let is_present = known.is_some();
             let session = match known {
                 Some(session) => session,
-                None => begin(&mut sessions, gateway, key, &attachment),
+                None => begin(&mut sessions, gateway, &space, (key, &attachment)),
             };
             sessions.attach(&session, &attachment);
             let mut state = session.state.lock();
@@ -208,13 +212,24 @@ fn may_resume(state: &State, client: &Client, now_ms: i64) -> bool {
     is_alive(state, now_ms) && (client.scopes().is_none() || state.subscriptions.iter().all(covers))
 }
 
+/// Whether the tenant may have a further session.
+fn has_room(gateway: &Gateway, sessions: &Sessions) -> Result<(), End> {
+    let max = gateway.config.max_sessions_per_tenant;
+    if max == 0 || sessions.by_key.len() < max {
+        return Ok(());
+    }
+    gateway.metrics.sessions_refused.inc();
+    Err(End::refused(ReasonCode::QuotaExceeded, "the tenant has too many sessions"))
+}
+
 fn begin(
     sessions: &mut Sessions,
     gateway: &Gateway,
-    key: SessionKey,
-    attachment: &Arc<Attachment>,
+    space: &Space,
+    (key, attachment): (SessionKey, &Arc<Attachment>),
 ) -> Arc<Session> {
-    let session = Arc::new(Session::new(key, gateway.journal.session_number(), attachment.clone()));
+    let number = gateway.journal.session_number();
+    let session = Arc::new(Session::new(key, number, attachment.clone(), &space.backlog));
     sessions.insert(&session);
     session
 }
@@ -299,14 +314,18 @@ impl Gateway {
         None
     }
 
-    /// Ends a session whose queue is over its bound; its will is published soon.
-    pub(crate) fn end_over_bound(&self, space: &Arc<Space>, session: &Arc<Session>) {
-        if self.end_session(space, session, Ending::QueueFull) {
+    /// Ends a session for which there was no room in its queue, or in those of its tenant; its will is published soon.
+    pub(crate) fn end_over_bound(&self, space: &Arc<Space>, session: &Arc<Session>, full: Full) {
+        let (ending, bound) = match full {
+            Full::Session => (Ending::QueueFull, "session"),
+            Full::Tenant => (Ending::TenantFull, "tenant"),
+        };
+        if self.end_session(space, session, ending) {
             tracing::warn!(
-                tenant.id = %space.tenant.as_str(), session.number,
-                "a session ended because too many messages waited for its client"
+                tenant.id = %space.tenant.as_str(), session.number, bound,
+                "a session ended because too many messages waited"
             );
-            self.metrics.sessions_over_bound.inc();
+            self.metrics.session_over_bound(bound);
         }
     }
 
@@ -318,6 +337,8 @@ impl Gateway {
                 return false;
             }
             state.has_ended = true;
+            // Makes room at once, though the session may wait for its will.
+            state.outbox = Default::default();
             state.attachment.take()
         };
         if let Some(attachment) = attachment {

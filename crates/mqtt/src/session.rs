@@ -12,8 +12,9 @@ use drover_mqtt_codec::topic;
 use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 
+use crate::backlog::Backlog;
 use crate::message::{Delivery, Message};
-use crate::outbox::{Bounds, Entry, Outbox};
+use crate::outbox::{Bounds, Entry, Full, Outbox};
 use crate::router::Options;
 use crate::will::Will;
 
@@ -128,6 +129,7 @@ pub(crate) enum Ending {
     CredentialGone = 2,
     QueueFull = 3,
     ByOperator = 4,
+    TenantFull = 5,
 }
 
 /// One connection, as others see it.
@@ -161,6 +163,7 @@ impl Attachment {
             2 => Some(Ending::CredentialGone),
             3 => Some(Ending::QueueFull),
             4 => Some(Ending::ByOperator),
+            5 => Some(Ending::TenantFull),
             _ => None,
         }
     }
@@ -239,8 +242,8 @@ pub(crate) enum Delivered {
     Dropped,
     /// QoS 0, and the client is away.
     Away,
-    /// QoS 1 or 2, and the queue is over its bound: the session has to end.
-    Over,
+    /// QoS 1 or 2, and a bound is reached: the session has to end.
+    Over(Full),
     /// The session has ended meanwhile.
     Ended,
 }
@@ -258,12 +261,17 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    pub(crate) fn new(key: SessionKey, number: u64, attachment: Arc<Attachment>) -> Self {
+    pub(crate) fn new(
+        key: SessionKey,
+        number: u64,
+        attachment: Arc<Attachment>,
+        backlog: &Arc<Backlog>,
+    ) -> Self {
         let state = State {
             attachment: Some(attachment),
             has_ended: false,
             subscriptions: Vec::new(),
-            outbox: Outbox::default(),
+            outbox: Outbox::of(backlog),
             unreleased: Vec::new(),
             expiry_s: 0,
             will: None,
@@ -306,7 +314,12 @@ impl Session {
         if state.has_ended {
             return Err(Delivered::Ended);
         }
-        state.outbox.reserve(bytes, bounds).ok_or(Delivered::Over)
+        state.outbox.reserve(bytes, bounds).map_err(Delivered::Over)
+    }
+
+    /// Gives a place back that stays empty.
+    pub(crate) fn cancel(&self, bytes: usize) {
+        self.state.lock().outbox.cancel(bytes);
     }
 
     /// Puts a QoS 1 or 2 message at its place and wakes the connection.
@@ -333,8 +346,9 @@ impl Session {
                 return Delivered::Dropped;
             }
         } else {
-            let Some(sequence) = state.outbox.reserve(delivery.message.size(), bounds) else {
-                return Delivered::Over;
+            let sequence = match state.outbox.reserve(delivery.message.size(), bounds) {
+                Ok(sequence) => sequence,
+                Err(full) => return Delivered::Over(full),
             };
             state.outbox.push(Entry { sequence, delivery, ticket: None, is_sent: false, is_stored: false });
         }

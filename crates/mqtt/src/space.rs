@@ -11,6 +11,7 @@ use hashbrown::{HashMap, HashSet};
 use parking_lot::{Mutex, RwLock};
 use tokio::time::Instant;
 
+use crate::backlog::Backlog;
 use crate::budget::Buckets;
 use crate::config;
 use crate::message::Message;
@@ -33,6 +34,8 @@ pub(crate) struct Space {
     /// Sessions by the time at which something is due for them: a will, or their end.
     timers: Mutex<Timers>,
     pub(crate) buckets: Buckets,
+    /// What waits in all queues.
+    pub(crate) backlog: Arc<Backlog>,
 }
 
 /// Sessions by time in milliseconds since 1970, then number.
@@ -158,7 +161,7 @@ impl Sessions {
 }
 
 impl Space {
-    pub(crate) fn new(tenant: Tenant, buckets: Buckets) -> Self {
+    pub(crate) fn new(tenant: Tenant, buckets: Buckets, backlog: Backlog) -> Self {
         Self {
             is_watched: AtomicBool::new(false),
             watch_subject: format!("message.{}", token(tenant.as_str())).into(),
@@ -168,6 +171,7 @@ impl Space {
             sessions: Mutex::default(),
             timers: Mutex::default(),
             buckets,
+            backlog: Arc::new(backlog),
         }
     }
 
@@ -215,10 +219,10 @@ impl Space {
         });
     }
 
-    /// Sessions, subscriptions and retained messages: how many there are.
-    pub(crate) fn counts(&self) -> [usize; 3] {
+    /// How many sessions, subscriptions, retained messages and bytes in queues there are.
+    pub(crate) fn counts(&self) -> [usize; 4] {
         let retained = self.retained.lock().messages.len();
-        [self.sessions.lock().by_key.len(), self.tree.read().len(), retained]
+        [self.sessions.lock().by_key.len(), self.tree.read().len(), retained, self.backlog.bytes()]
     }
 
     pub(crate) fn session(&self, number: u64) -> Option<Arc<Session>> {
@@ -292,12 +296,14 @@ impl Space {
 pub(crate) struct Spaces {
     by_tenant: RwLock<HashMap<TenantId, Arc<Space>>>,
     budget: config::Budget,
+    max_queued_bytes: usize,
     started: Instant,
 }
 
 impl Spaces {
-    pub(crate) fn new(budget: config::Budget) -> Self {
-        Self { by_tenant: RwLock::default(), budget, started: Instant::now() }
+    /// Each tenant may have so many bytes in its queues.
+    pub(crate) fn new(budget: config::Budget, max_queued_bytes: usize) -> Self {
+        Self { by_tenant: RwLock::default(), budget, max_queued_bytes, started: Instant::now() }
     }
 
     /// The space of a tenant.
@@ -305,7 +311,10 @@ impl Spaces {
         if let Some(space) = self.find(tenant.id()) {
             return space;
         }
-        let new = || Arc::new(Space::new(tenant.clone(), Buckets::new(self.budget, self.started)));
+        let new = || {
+            let buckets = Buckets::new(self.budget, self.started);
+            Arc::new(Space::new(tenant.clone(), buckets, Backlog::new(self.max_queued_bytes)))
+        };
         self.by_tenant.write().entry(tenant.id().clone()).or_insert_with(new).clone()
     }
 
