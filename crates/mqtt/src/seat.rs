@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use drover_backbone::Ticket;
-use drover_gateway::Place;
-use drover_model::TenantId;
+use drover_gateway::{Place, RefusedReason, Sender};
+use drover_model::{Channel, TenantId};
 use drover_mqtt_codec::ReasonCode;
 use drover_mqtt_codec::topic::TopicFilter;
 use drover_proto::sessions::v1::{self, change::Change};
@@ -316,16 +316,38 @@ impl Gateway {
 
     /// Ends a session for which there was no room in its queue, or in those of its tenant; its will is published soon.
     pub(crate) fn end_over_bound(&self, space: &Arc<Space>, session: &Arc<Session>, full: Full) {
-        let (ending, bound) = match full {
-            Full::Session => (Ending::QueueFull, "session"),
-            Full::Tenant => (Ending::TenantFull, "tenant"),
+        let (ending, bound, reason) = match full {
+            Full::Session => (Ending::QueueFull, "session", "queue over its bound"),
+            Full::Tenant => (Ending::TenantFull, "tenant", "queues of the tenant over their bound"),
         };
-        if self.end_session(space, session, ending) {
-            tracing::warn!(
-                tenant.id = %space.tenant.as_str(), session.number, bound,
-                "a session ended because too many messages waited"
-            );
-            self.metrics.session_over_bound(bound);
+        let (messages, bytes) = {
+            let outbox = &session.state.lock().outbox;
+            (outbox.len(), outbox.bytes())
+        };
+        if !self.end_session(space, session, ending) {
+            return;
+        }
+        tracing::warn!(
+            tenant.id = %space.tenant.as_str(), session.number, bound,
+            "a session ended because too many messages waited"
+        );
+        self.metrics.session_over_bound(bound);
+        let event = serde_json::json!({
+            "event": "session_ended",
+            "reason": reason,
+            "client_id": &*session.key.client_id,
+            "messages": messages,
+            "bytes": bytes,
+        });
+        self.tell_of_device(space, session, &event);
+    }
+
+    /// Writes an event of a session's device as if the device had sent it; other clients have no events.
+    fn tell_of_device(&self, space: &Space, session: &Session, event: &serde_json::Value) {
+        let Some(device) = session.key.owner.device() else { return };
+        let sender = Sender { tenant: &space.tenant, device, publish: None };
+        if self.ingress.accept(&sender, Channel::Event, "", event.to_string().as_bytes()).is_err() {
+            self.refused(&space.tenant, RefusedReason::LogBusy);
         }
     }
 

@@ -2,11 +2,13 @@
 
 use std::num::{NonZeroU16, NonZeroU32};
 
-use drover_mqtt_codec::{ConnectProperties, Publish, QoS, ReasonCode, Version};
+use drover_backbone::{Offset, Shard, Stream};
+use drover_mqtt_codec::{Connect, ConnectProperties, Publish, QoS, ReasonCode, Version};
+use drover_proto::backbone::v1::Channel;
 use drover_testkit::eventually;
 use tokio::net::TcpStream;
 
-use crate::clients::{disconnect, qos2, will, with, with_will};
+use crate::clients::{qos2, will, with, with_will};
 use crate::server::{Device, Server, allow_anonymous, anonymous, connect, publish};
 
 const BOTH: [Version; 2] = [Version::V4, Version::V5];
@@ -101,6 +103,66 @@ async fn a_connected_client_is_told_that_its_tenant_is_over_the_bound_and_its_wi
     }
 }
 
+/// The events in the log.
+async fn events(server: &Server) -> Vec<(String, String, serde_json::Value)> {
+    server.flush().await;
+    let mut events = Vec::new();
+    for shard in (0..server.env.log.shards()).map(Shard) {
+        let mut reader = server.env.log.reader(Stream::Telemetry, shard, Offset(0)).unwrap();
+        while let Some((_, frame)) = reader.try_next().unwrap() {
+            let records =
+                frame.records().map(Result::unwrap).filter(|record| record.channel == Channel::Event);
+            events.extend(records.map(|record| {
+                let event = serde_json::from_slice(record.payload).unwrap();
+                (record.tenant.to_owned(), record.device.to_owned(), event)
+            }));
+        }
+    }
+    events
+}
+
+#[tokio::test]
+async fn the_end_of_a_devices_session_over_a_bound_is_an_event_of_the_device() {
+    let server = Server::start(|config| {
+        allow_anonymous(config);
+        config.max_queued_bytes = 60;
+        config.max_queued_bytes_per_tenant = 100;
+    })
+    .await;
+    let lasting = |username| {
+        let properties = ConnectProperties { session_expiry_s: Some(1_000), ..ConnectProperties::default() };
+        Connect { client_id: "sensor".into(), ..with(connect(Version::V5, username), properties) }
+    };
+    for (username, topic) in [("pump@acme", "dev/pump"), ("pump", "dev/pump"), ("fan", "dev/fan")] {
+        let mut device = server.tcp().await;
+        device.connect(lasting(username)).await;
+        device.subscribe(topic, QoS::AtLeastOnce).await;
+        device.leave().await;
+    }
+    let mut pump = server.device(Version::V5, "pump@acme").await;
+    for number in 1..=3 {
+        pump.publish_safely(publish("dev/pump", Some(number), &[0; 22])).await;
+    }
+    let messages = [("dev/pump", 52), ("dev/fan", 23), ("dev/fan", 23)];
+    server.publishes(messages.map(|(topic, length)| publish(topic, Some(1), &vec![0; length]))).await;
+    // A client without credentials is no device.
+    away(&server, "a").await;
+    server.publishes([publish("a", Some(1), &[0; 59]), publish("a", Some(2), &[0; 59])]).await;
+    let event = |reason, messages, bytes| {
+        let (event, client_id) = ("session_ended", "sensor");
+        serde_json::json!({ "event": event, "reason": reason, "client_id": client_id, "messages": messages, "bytes": bytes })
+    };
+    let text = |id: &str| id.to_owned();
+    assert_eq!(
+        events(&server).await,
+        [
+            (text("acme"), text("pump"), event("queue over its bound", 2, 60)),
+            (text("default"), text("fan"), event("queues of the tenant over their bound", 1, 30)),
+        ]
+    );
+    assert_eq!(server.metric("sessions_over_bound_total{bound=\"tenant\"}"), Some(2));
+}
+
 #[tokio::test]
 async fn what_waits_is_counted_until_it_is_received_whether_it_lies_in_memory_or_in_the_database() {
     let server = Server::start(|config| {
@@ -135,8 +197,7 @@ async fn what_waits_is_counted_until_it_is_received_whether_it_lies_in_memory_or
     waiting(&server, 30).await;
     let server = server.restarted().await;
     waiting(&server, 30).await;
-    let (mut b, _) = server.persistent(Version::V5, "b").await;
-    b.leave_with(&disconnect(ReasonCode::Success, Some(0))).await;
+    server.anonymous(Version::V5, "b").await;
     waiting(&server, 0).await;
 }
 
