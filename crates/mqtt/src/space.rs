@@ -1,13 +1,14 @@
 //! What the clients of one tenant share: topics, retained messages, the register of sessions and their timers. A client has the space
 //! of its own tenant and no way to another's.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use drover_backbone::token;
-use drover_model::{DeviceId, Tenant, TenantId};
-use hashbrown::{HashMap, HashSet};
+use drover_model::{Tenant, TenantId};
+use hashbrown::{DefaultHashBuilder, HashMap, HashSet};
 use parking_lot::{Mutex, RwLock};
 use tokio::time::Instant;
 
@@ -115,33 +116,21 @@ pub(crate) struct Sessions {
     by_number: BTreeMap<u64, Arc<Session>>,
     /// The connected ones, by number.
     attached: HashMap<u64, (Arc<Session>, Arc<Attachment>)>,
-    by_device: HashMap<DeviceId, Vec<u64>>,
+    /// The same ones as in `by_number`, by a hash of their owner, which several may share.
+    by_owner: BTreeSet<(u64, u64)>,
+    hasher: DefaultHashBuilder,
 }
 
 impl Sessions {
     pub(crate) fn attach(&mut self, session: &Arc<Session>, attachment: &Arc<Attachment>) {
-        let known = self.attached.insert(session.number, (session.clone(), attachment.clone()));
-        if known.is_none()
-            && let Some(device) = session.key.owner.device()
-        {
-            self.by_device.entry(device.clone()).or_default().push(session.number);
-        }
+        self.attached.insert(session.number, (session.clone(), attachment.clone()));
     }
 
     pub(crate) fn detach(&mut self, session: &Session, attachment: &Arc<Attachment>) {
         let is_current =
             self.attached.get(&session.number).is_some_and(|(_, current)| Arc::ptr_eq(current, attachment));
-        if !is_current {
-            return;
-        }
-        self.attached.remove(&session.number);
-        if let Some(device) = session.key.owner.device()
-            && let Some(of_device) = self.by_device.get_mut(device)
-        {
-            of_device.retain(|number| *number != session.number);
-            if of_device.is_empty() {
-                self.by_device.remove(device);
-            }
+        if is_current {
+            self.attached.remove(&session.number);
         }
     }
 
@@ -149,14 +138,24 @@ impl Sessions {
     pub(crate) fn insert(&mut self, session: &Arc<Session>) {
         self.by_key.insert(session.key.clone(), session.clone());
         self.by_number.insert(session.number, session.clone());
+        self.by_owner.insert((self.hasher.hash_one(&session.key.owner), session.number));
     }
 
     /// Takes a session out of the register, unless another has its place.
     pub(crate) fn remove(&mut self, session: &Arc<Session>) {
         self.by_number.remove(&session.number);
+        self.by_owner.remove(&(self.hasher.hash_one(&session.key.owner), session.number));
         if self.by_key.get(&session.key).is_some_and(|current| Arc::ptr_eq(current, session)) {
             self.by_key.remove(&session.key);
         }
+    }
+
+    /// All sessions of one owner.
+    fn of_owner(&self, owner: &Owner) -> impl Iterator<Item = &Arc<Session>> {
+        let hash = self.hasher.hash_one(owner);
+        let numbers = self.by_owner.range((hash, 0)..=(hash, u64::MAX));
+        let sessions = numbers.filter_map(|(_, number)| self.by_number.get(number));
+        sessions.filter(move |session| session.key.owner == *owner)
     }
 }
 
@@ -241,17 +240,16 @@ impl Space {
         behind.filter(|session| is_wanted(session)).take(limit).cloned().collect()
     }
 
-    /// The connected sessions of one device.
-    pub(crate) fn of_device(&self, device: &DeviceId) -> Vec<(Arc<Session>, Arc<Attachment>)> {
-        let sessions = self.sessions.lock();
-        let numbers = sessions.by_device.get(device).map(Vec::as_slice).unwrap_or_default();
-        numbers.iter().filter_map(|number| sessions.attached.get(number).cloned()).collect()
+    /// All sessions of one owner, connected or not.
+    pub(crate) fn of_owner(&self, owner: &Owner) -> Vec<Arc<Session>> {
+        self.sessions.lock().of_owner(owner).cloned().collect()
     }
 
-    /// All sessions of one owner, connected or not. It looks at every session of the tenant.
-    pub(crate) fn of_owner(&self, owner: &Owner) -> Vec<Arc<Session>> {
+    /// The connected ones of them.
+    pub(crate) fn attached_of(&self, owner: &Owner) -> Vec<(Arc<Session>, Arc<Attachment>)> {
         let sessions = self.sessions.lock();
-        sessions.by_key.values().filter(|session| session.key.owner == *owner).cloned().collect()
+        let attached = |session: &Arc<Session>| sessions.attached.get(&session.number).cloned();
+        sessions.of_owner(owner).filter_map(attached).collect()
     }
 
     /// All connected sessions.
