@@ -73,7 +73,7 @@ impl Seat {
         let attachment = Arc::new(Attachment::new(client));
         let mut displaced = Displaced::default();
         let now_ms = gateway.clock.now().as_millis();
-        let (session, is_present) = {
+        let (session, is_present, groups) = {
             let mut sessions = space.sessions.lock();
             let known = sessions.by_key.get(&key).cloned();
             if known.is_none() {
@@ -107,9 +107,11 @@ impl Seat {
             if let Some(at_ms) = state.armed_ms.take() {
                 space.disarm(session.number, at_ms);
             }
+            let groups = state.shared_filters();
             drop(state);
-            (session, is_present)
+            (session, is_present, groups)
         };
+        space.note_presence(&session, &groups);
         if wish.expiry_s > 0 {
             session.set_durable();
         }
@@ -151,7 +153,7 @@ impl Seat {
         let (gateway, space, session) = (&self.gateway, &self.space, &self.session);
         space.sessions.lock().detach(session, &self.attachment);
         let now_ms = gateway.clock.now().as_millis();
-        let (will, closed) = {
+        let (will, closed, groups) = {
             let mut state = session.state.lock();
             if !state.is_held_by(&self.attachment) {
                 return;
@@ -167,11 +169,17 @@ impl Seat {
             }
             if state.expiry_s == 0 {
                 state.has_ended = true;
-                (state.will.take(), None)
+                (state.will.take(), None, Vec::new())
             } else {
-                (stand_by(&mut state, now_ms), Some(closed(session, &state)))
+                let will = stand_by(&mut state, now_ms);
+                (will, Some(closed(session, &state)), state.shared_filters())
             }
         };
+        // Before the will: it is not for whoever leaves, when another may have it.
+        match closed {
+            None => gateway.withdraw(space, session),
+            Some(_) => space.note_presence(session, &groups),
+        }
         let sent = will.and_then(|will| will::send(gateway, space, session, *will));
         match closed {
             None => {
@@ -285,21 +293,29 @@ impl Gateway {
         if let Some(attachment) = displaced.attachment {
             attachment.end(Ending::TakenOver);
         }
+        if let Some(session) = &displaced.ended {
+            self.withdraw(space, session);
+        }
         let sent = displaced.will.and_then(|(session, will)| will::send(self, space, &session, *will));
         displaced.ended.and_then(|session| self.bury(space, &session, sent))
     }
 
-    /// Takes a session that has ended out of everything; answers what tells that this is durable. With a will, its end is noted when that
-    /// is durable: a kill in between loses neither.
+    /// Takes the subscriptions of a session that has ended out of the topic tree.
+    fn withdraw(&self, space: &Space, session: &Session) {
+        let subscriptions = std::mem::take(&mut session.state.lock().subscriptions);
+        space.unsubscribe(session.number, subscriptions.iter().map(|subscription| &*subscription.filter));
+    }
+
+    /// Takes a session that has ended and is withdrawn out of everything else; answers what tells that this is durable. With a will, its end
+    /// is noted when that is durable: a kill in between loses neither.
     fn bury(&self, space: &Arc<Space>, session: &Arc<Session>, will: Option<Ticket>) -> Option<Ticket> {
         space.sessions.lock().remove(session);
-        let (subscriptions, has_record) = {
+        let has_record = {
             let mut state = session.state.lock();
             state.outbox = Default::default();
             state.unreleased = Vec::new();
-            (std::mem::take(&mut state.subscriptions), state.has_record)
+            state.has_record
         };
-        space.unsubscribe(session.number, subscriptions.iter().map(|subscription| &*subscription.filter));
         if !has_record {
             return None;
         }
@@ -367,6 +383,7 @@ impl Gateway {
             attachment.end(ending);
             space.sessions.lock().detach(session, &attachment);
         }
+        self.withdraw(space, session);
         if session.state.lock().will.is_some() {
             // Not here: it may reach the next session over its bound.
             space.arm(session, 0);
@@ -392,6 +409,9 @@ impl Gateway {
                 let will = if is_due { state.will.take() } else { None };
                 (will, state.has_ended, state.next_due_ms())
             };
+            if has_ended {
+                self.withdraw(space, &session);
+            }
             let sent = will.and_then(|will| will::send(self, space, &session, *will));
             if has_ended {
                 self.bury(space, &session, sent);

@@ -222,6 +222,12 @@ impl State {
         self.attachment.as_ref().is_some_and(|current| Arc::ptr_eq(current, attachment))
     }
 
+    /// The filters of its shared subscriptions.
+    pub(crate) fn shared_filters(&self) -> Vec<Box<str>> {
+        let filters = self.subscriptions.iter().map(|subscription| &subscription.filter);
+        filters.filter(|filter| filter.starts_with("$share/")).cloned().collect()
+    }
+
     /// When a session whose client left ends; `None` when never.
     pub(crate) fn ends_at_ms(&self) -> Option<i64> {
         (self.expiry_s != NEVER).then(|| self.offline_since_ms + i64::from(self.expiry_s) * 1_000)

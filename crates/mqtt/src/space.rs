@@ -183,10 +183,33 @@ impl Space {
         let member =
             Member { number: session.number, session: session.clone(), options: subscription.options };
         let mut tree = self.tree.write();
+        // Looked at under the lock: what changes afterwards is noted afterwards.
+        let (is_present, has_ended) = {
+            let state = session.state.lock();
+            (state.attachment.is_some(), state.has_ended)
+        };
+        if has_ended {
+            return;
+        }
         match filter.group() {
-            Some(group) => tree.subscribe_shared(group, filter.filter(), member),
+            Some(group) => tree.subscribe_shared(group, filter.filter(), member, is_present),
             None => tree.subscribe(filter.filter(), member),
         };
+    }
+
+    /// Notes in the groups of a session whether its client is connected, after that has changed.
+    pub(crate) fn note_presence(&self, session: &Session, shared: &[Box<str>]) {
+        let filters: Vec<_> = shared.iter().filter_map(|filter| TopicFilter::parse(filter).ok()).collect();
+        if filters.is_empty() {
+            return;
+        }
+        let mut tree = self.tree.write();
+        let is_present = session.is_attached();
+        for filter in &filters {
+            if let Some(group) = filter.group() {
+                tree.note_presence(group, filter.filter(), session.number, is_present);
+            }
+        }
     }
 
     /// Takes filters of a session out of the topic tree.
@@ -207,8 +230,7 @@ impl Space {
         let tree = self.tree.read();
         tree.matching(topic, publisher, hits);
         tree.matching_shared(topic, |members| {
-            let member = members.pick(|session| session.is_attached()).or_else(|| members.pick(|_| true));
-            hits.extend(member.map(|member| Hit {
+            hits.extend(members.pick().map(|member| Hit {
                 number: member.number,
                 session: member.session.clone(),
                 qos: member.options.qos,
