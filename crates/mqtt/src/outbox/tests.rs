@@ -172,6 +172,20 @@ fn what_comes_to_the_database_while_a_page_is_read_is_not_forgotten() {
 }
 
 #[test]
+fn a_page_that_has_what_is_in_memory_too_brings_nothing_twice() {
+    let mut outbox = Outbox::restore(Restored { next_sequence: 2, stored: 1, ..Restored::default() });
+    push(&mut outbox, QoS::ExactlyOnce);
+    let asked = outbox.wants_page(0).unwrap();
+    // A checkpoint has been written, the outbox was not told yet.
+    let mut page = vec![(1, delivery(QoS::ExactlyOnce, 1))];
+    outbox.take_unstored(|sequence, delivery| page.push((sequence, delivery.clone())));
+    outbox.load(asked, page, 2);
+    outbox.unload(9);
+    assert_eq!(send(&mut outbox, 9), [1, 2]);
+    assert_eq!(outbox.wants_page(0), None);
+}
+
+#[test]
 fn bytes_of_qos_0_messages_do_not_outlive_a_restart() {
     let outbox = Outbox::restore(Restored { next_sequence: 1, stored_bytes: 9, ..Restored::default() });
     assert_eq!(outbox.bytes(), 0);
