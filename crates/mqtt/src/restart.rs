@@ -167,7 +167,7 @@ fn state(
         fresh: fresh.collect(),
         settled,
     });
-    let window = u16::try_from(state.window).unwrap_or(u16::MAX);
+    let at_risk = u16::try_from(state.at_risk).unwrap_or(u16::MAX);
     let unreleased = state.unreleased.iter().filter_map(|id| NonZeroU16::new(u16::try_from(*id).ok()?));
     State {
         attachment: None,
@@ -182,7 +182,7 @@ fn state(
         offline_since_ms: state.offline_since_ms,
         will_due_ms: state.will_due_ms,
         armed_ms: None,
-        window,
+        at_risk,
         is_loading: false,
         place: None,
         has_record: true,
