@@ -424,7 +424,9 @@ impl Outbox {
             sent_through: restored.sent_through,
             ..Self::of(&restored.backlog)
         };
-        outbox.share.add(if restored.stored > 0 { restored.stored_bytes } else { 0 });
+        // What was settled since is as long as the others, as far as can be told before it is read.
+        let left = restored.stored.saturating_sub(outbox.settled.len());
+        outbox.share.add(restored.stored_bytes.saturating_mul(left).checked_div(restored.stored).unwrap_or(0));
         for (sequence, delivery) in restored.fresh {
             let is_sent = sequence <= outbox.sent_through;
             outbox.share.add(delivery.message.size());

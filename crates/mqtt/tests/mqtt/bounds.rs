@@ -3,7 +3,7 @@
 use std::num::{NonZeroU16, NonZeroU32};
 
 use drover_backbone::{Offset, Shard, Stream};
-use drover_mqtt_codec::{Connect, ConnectProperties, Publish, QoS, ReasonCode, Version};
+use drover_mqtt_codec::{Connect, ConnectProperties, Packet, Publish, QoS, ReasonCode, Version};
 use drover_proto::backbone::v1::Channel;
 use drover_testkit::eventually;
 use tokio::net::TcpStream;
@@ -195,6 +195,13 @@ async fn what_waits_is_counted_until_it_is_received_whether_it_lies_in_memory_or
         c.acknowledge(&message).await;
     }
     waiting(&server, 30).await;
+    for _ in 0..3 {
+        assert!(matches!(c.next().await, Some(Packet::PubRel(_))));
+    }
+    a.leave().await;
+    c.leave().await;
+    // Nobody is told when acknowledgements are on disk.
+    server.flush().await;
     let server = server.restarted().await;
     waiting(&server, 30).await;
     server.anonymous(Version::V5, "b").await;

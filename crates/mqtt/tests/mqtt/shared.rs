@@ -179,6 +179,10 @@ async fn members_that_come_back_or_are_taken_over_have_their_turn_again_also_aft
     let (mut again, _) = server.persistent(Version::V5, "second").await;
     second.expect_end(ReasonCode::SessionTakenOver).await;
     share_alike(&server, [&mut first, &mut again]).await;
+    first.leave().await;
+    again.leave().await;
+    // Nobody is told when acknowledgements are on disk.
+    server.flush().await;
     let server = server.restarted().await;
     let (mut first, _) = server.persistent(Version::V5, "first").await;
     server.publishes([publish("a", Some(1), b"x")]).await;
