@@ -426,7 +426,9 @@ impl Outbox {
         };
         // What was settled since is as long as the others, as far as can be told before it is read.
         let left = restored.stored.saturating_sub(outbox.settled.len());
-        outbox.share.add(restored.stored_bytes.saturating_mul(left).checked_div(restored.stored).unwrap_or(0));
+        outbox
+            .share
+            .add(restored.stored_bytes.saturating_mul(left).checked_div(restored.stored).unwrap_or(0));
         for (sequence, delivery) in restored.fresh {
             let is_sent = sequence <= outbox.sent_through;
             outbox.share.add(delivery.message.size());
