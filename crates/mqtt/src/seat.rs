@@ -74,7 +74,7 @@ impl Seat {
         let now_ms = gateway.clock.now().as_millis();
         let (session, is_present) = {
             let mut sessions = space.sessions.lock();
-            let known = sessions.by_key.get(&key).cloned();
+            let known = sessions.get(&key).cloned();
             // Whoever takes a connection over takes its place, too.
             let inherited = known.as_ref().and_then(|known| known.state.lock().place.take());
             let Some(place) = inherited.or(wish.place) else {
@@ -157,6 +157,7 @@ impl Seat {
             state.offline_since_ms = now_ms;
             state.expiry_s = expiry_s.unwrap_or(state.expiry_s);
             let dropped = state.outbox.rewind();
+            state.subscriptions.shrink_to_fit();
             gateway.metrics.dropped_many("client away", dropped);
             if leaving == Leaving::Goodbye {
                 state.will = None;
@@ -253,7 +254,7 @@ fn closed(session: &Session, state: &State) -> (v1::Closed, Option<i64>) {
         sent_through: state.outbox.sent_through,
         will_due_ms,
         expiry_s: state.expiry_s,
-        suspect: state.outbox.suspect.map(suspect_to),
+        suspect: state.outbox.suspect().map(suspect_to),
     };
     (closed, state.next_due_ms())
 }

@@ -2,12 +2,13 @@
 //! of its own tenant and no way to another's.
 
 use std::collections::BTreeMap;
+use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use drover_backbone::token;
 use drover_model::{DeviceId, Tenant, TenantId};
-use hashbrown::{HashMap, HashSet};
+use hashbrown::{DefaultHashBuilder, HashMap, HashSet, HashTable};
 use parking_lot::{Mutex, RwLock};
 use tokio::time::Instant;
 
@@ -107,7 +108,9 @@ impl RetainedMessages {
 /// The register of a tenant's sessions.
 #[derive(Default)]
 pub(crate) struct Sessions {
-    pub(crate) by_key: HashMap<SessionKey, Arc<Session>>,
+    /// By the hash of their keys, which is here so that the table grows without a look at the sessions.
+    by_key: HashTable<(u64, Arc<Session>)>,
+    hasher: DefaultHashBuilder,
     /// The same ones, by number.
     by_number: BTreeMap<u64, Arc<Session>>,
     /// The connected ones, by number.
@@ -116,6 +119,15 @@ pub(crate) struct Sessions {
 }
 
 impl Sessions {
+    pub(crate) fn len(&self) -> usize {
+        self.by_key.len()
+    }
+
+    pub(crate) fn get(&self, key: &SessionKey) -> Option<&Arc<Session>> {
+        let hash = self.hasher.hash_one(key);
+        self.by_key.find(hash, |(_, session)| session.key == *key).map(|(_, session)| session)
+    }
+
     pub(crate) fn attach(&mut self, session: &Arc<Session>, attachment: &Arc<Attachment>) {
         let known = self.attached.insert(session.number, (session.clone(), attachment.clone()));
         if known.is_none()
@@ -144,15 +156,19 @@ impl Sessions {
 
     /// Puts a session into the register, in the place of another with its key.
     pub(crate) fn insert(&mut self, session: &Arc<Session>) {
-        self.by_key.insert(session.key.clone(), session.clone());
+        let hash = self.hasher.hash_one(&session.key);
+        let is_it = |(_, other): &(u64, Arc<Session>)| other.key == session.key;
+        let place = self.by_key.entry(hash, is_it, |(hash, _)| *hash);
+        place.insert((hash, session.clone()));
         self.by_number.insert(session.number, session.clone());
     }
 
     /// Takes a session out of the register, unless another has its place.
     pub(crate) fn remove(&mut self, session: &Arc<Session>) {
         self.by_number.remove(&session.number);
-        if self.by_key.get(&session.key).is_some_and(|current| Arc::ptr_eq(current, session)) {
-            self.by_key.remove(&session.key);
+        let hash = self.hasher.hash_one(&session.key);
+        if let Ok(place) = self.by_key.find_entry(hash, |(_, current)| Arc::ptr_eq(current, session)) {
+            place.remove();
         }
     }
 }
@@ -218,7 +234,7 @@ impl Space {
     /// Sessions, subscriptions and retained messages: how many there are.
     pub(crate) fn counts(&self) -> [usize; 3] {
         let retained = self.retained.lock().messages.len();
-        [self.sessions.lock().by_key.len(), self.tree.read().len(), retained]
+        [self.sessions.lock().len(), self.tree.read().len(), retained]
     }
 
     pub(crate) fn session(&self, number: u64) -> Option<Arc<Session>> {
@@ -247,7 +263,7 @@ impl Space {
     /// All sessions of one owner, connected or not. It looks at every session of the tenant.
     pub(crate) fn of_owner(&self, owner: &Owner) -> Vec<Arc<Session>> {
         let sessions = self.sessions.lock();
-        sessions.by_key.values().filter(|session| session.key.owner == *owner).cloned().collect()
+        sessions.by_number.values().filter(|session| session.key.owner == *owner).cloned().collect()
     }
 
     /// All connected sessions.

@@ -185,6 +185,7 @@ fn only_what_waited_at_a_kill_may_have_been_sent_before() {
         push(&mut outbox, QoS::AtLeastOnce);
     });
     outbox.mark_suspect();
-    let dup: Vec<_> = outbox.waiting.iter().map(|entry| (entry.sequence, entry.is_sent)).collect();
+    let dup: Vec<_> =
+        outbox.queues.unwrap().waiting.iter().map(|entry| (entry.sequence, entry.is_sent)).collect();
     assert_eq!(dup, [(3, true), (4, false)]);
 }
