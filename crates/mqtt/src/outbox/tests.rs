@@ -189,3 +189,20 @@ fn only_what_waited_at_a_kill_may_have_been_sent_before() {
         outbox.queues.unwrap().waiting.iter().map(|entry| (entry.sequence, entry.is_sent)).collect();
     assert_eq!(dup, [(3, true), (4, false)]);
 }
+
+#[test]
+fn an_outbox_in_which_nothing_is_has_no_queues() {
+    let mut outbox = Outbox::default();
+    push(&mut outbox, QoS::AtLeastOnce);
+    send(&mut outbox, 9);
+    outbox.rewind();
+    assert!(outbox.queues.is_some(), "the message waits again");
+    assert_eq!(send(&mut outbox, 9), [1]);
+    outbox.settle(packet_id(1), QoS::AtLeastOnce);
+    outbox.rewind();
+    assert!(outbox.queues.is_none());
+    assert_eq!(push(&mut outbox, QoS::AtLeastOnce), 2, "the order goes on");
+    outbox.take_unstored(|_, _| ());
+    outbox.unload(0);
+    assert!(outbox.queues.is_some(), "the database has a message");
+}
