@@ -72,7 +72,7 @@ pub(crate) struct Connection {
     is_flush_pending: bool,
     pub(crate) outbound: Outbound,
     pub(crate) answers: Answers,
-    /// Messages that the client has acknowledged in this turn.
+    /// Messages that the client has acknowledged, and the journal does not know it yet.
     pub(crate) settled: Vec<u64>,
     /// The next message waits for its record, and will wake the task.
     pub(crate) awaits_record: bool,
@@ -177,7 +177,7 @@ impl Connection {
             let metrics = &self.gateway.metrics;
             let output = &mut scratch.output;
             self.waits.has_progressed |= self.answers.write(cx, &self.outbound, metrics, output)?;
-            self.note_settled();
+            self.note_settled_when_due();
             let is_free = self.unsent.is_empty() && !self.is_flush_pending;
             let has_more = is_free && self.send_waiting(cx, &mut scratch.output);
             self.write(cx, &mut scratch.output)?;
@@ -403,7 +403,8 @@ impl Connection {
     }
 
     /// Gives up the session, says goodbye.
-    async fn close(self: Box<Self>, end: End) {
+    async fn close(mut self: Box<Self>, end: End) {
+        self.note_settled();
         let Self { gateway, seat, mut transport, unsent, outbound, held, waits, .. } = *self;
         if waits.paused_since.is_some() {
             gateway.metrics.paused.dec();

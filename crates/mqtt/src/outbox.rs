@@ -45,11 +45,15 @@ pub(crate) struct Asked {
     epoch: u64,
 }
 
-/// The messages that a client which was connected when the server was killed may have seen: the first so many up to a sequence.
+/// The messages that a client which was connected when the server was killed may have seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Suspect {
+    /// As many as this, the first ones.
     pub(crate) window: u16,
+    /// None is behind this sequence.
     pub(crate) through: u64,
+    /// All are behind this sequence: those before are known already.
+    pub(crate) after: u64,
 }
 
 /// How much may wait.
@@ -235,15 +239,13 @@ impl Outbox {
         Some(Asked { stored, epoch: self.epoch })
     }
 
-    /// Whether the next message stands in the database and has to be read first.
-    pub(crate) fn is_unread(&self) -> bool {
-        self.queues.as_ref().is_some_and(|queues| queues.stored.is_some() && queues.waiting.is_empty())
-    }
-
     /// Takes in a page of at most `limit` messages that the database has behind what is in memory; one that is out of date is left out.
-    pub(crate) fn load(&mut self, asked: Asked, page: Vec<(u64, Delivery)>, limit: usize) {
+    pub(crate) fn load(&mut self, asked: Asked, mut page: Vec<(u64, Delivery)>, limit: usize) {
         let Some(queues) = self.queues.as_mut().filter(|_| self.epoch == asked.epoch) else { return };
         let Some(stored) = &mut queues.stored else { return };
+        // A checkpoint may have written what is newer, and nobody has left that to the database yet.
+        let newer = queues.newer.iter().map(|entry| entry.sequence).find(|sequence| *sequence != 0);
+        page.retain(|(sequence, _)| newer.is_none_or(|newer| *sequence < newer));
         // More may have been left to the database since the page was read.
         let is_last = page.len() < limit && *stored == asked.stored;
         queues.settled.sort_unstable();
@@ -357,18 +359,21 @@ impl Outbox {
         outbox
     }
 
-    /// Takes for sent what may have been, once it is known which messages these are.
+    /// Takes for sent what may have been, as far as it is known which messages these are.
     pub(crate) fn mark_suspect(&mut self) {
-        let is_unread = self.is_unread();
         let Some(queues) = &mut self.queues else { return };
-        let Some(suspect) = queues.suspect.filter(|_| !is_unread) else { return };
-        let entries = queues.waiting.iter_mut().filter(|entry| entry.sequence != 0);
-        let entries = entries.take(suspect.window.into());
-        for entry in entries.take_while(|entry| entry.sequence <= suspect.through) {
+        let Some(mut suspect) = queues.suspect else { return };
+        let known = suspect.after;
+        for entry in queues.waiting.iter_mut().filter(|entry| entry.sequence > known) {
+            if suspect.window == 0 || entry.sequence > suspect.through {
+                suspect.window = 0;
+                break;
+            }
             entry.is_sent = true;
             self.sent_through = self.sent_through.max(entry.sequence);
+            (suspect.window, suspect.after) = (suspect.window - 1, entry.sequence);
         }
-        queues.suspect = None;
+        queues.suspect = Some(suspect).filter(|suspect| suspect.window > 0 && queues.stored.is_some());
     }
 }
 

@@ -324,7 +324,7 @@ impl Session {
         }
         self.state.expiry_s = opened.expiry_s;
         self.state.will = opened.will;
-        self.state.window = opened.window;
+        self.state.at_risk = opened.at_risk;
         self.state.offline_since_ms = 0;
         self.state.will_due_ms = 0;
         self.opened_us = received_us;
@@ -416,12 +416,15 @@ impl Session {
         }
     }
 
-    /// A client that was connected may have been sent what its window held.
+    /// A client that was connected may have been sent as much as was at risk.
     fn suspect(&mut self) {
         if self.state.offline_since_ms == 0 {
-            let window = self.state.suspect.map_or(0, |suspect| suspect.window).max(self.state.window);
-            self.state.suspect =
-                Some(Suspect { window, through: self.state.next_sequence.saturating_sub(1) });
+            let earlier = self.state.suspect.unwrap_or_default();
+            self.state.suspect = Some(Suspect {
+                window: earlier.window.max(self.state.at_risk),
+                through: self.state.next_sequence.saturating_sub(1),
+                after: earlier.after,
+            });
         }
     }
 

@@ -164,7 +164,7 @@ fn state(key: &SessionKey, recovered: RecoveredSession, messages: &mut HashMap<u
         fresh: fresh.collect(),
         settled,
     });
-    let window = u16::try_from(state.window).unwrap_or(u16::MAX);
+    let at_risk = u16::try_from(state.at_risk).unwrap_or(u16::MAX);
     let mut subscriptions: Vec<_> =
         state.subscriptions.into_iter().map(|some| subscription(key, some)).collect();
     subscriptions.shrink_to_fit();
@@ -182,7 +182,7 @@ fn state(key: &SessionKey, recovered: RecoveredSession, messages: &mut HashMap<u
         offline_since_ms: state.offline_since_ms,
         will_due_ms: state.will_due_ms,
         armed_ms: None,
-        window,
+        at_risk,
         is_loading: false,
         place: None,
         has_record: true,

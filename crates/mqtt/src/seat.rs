@@ -9,6 +9,7 @@ use drover_mqtt_codec::ReasonCode;
 use drover_mqtt_codec::topic::TopicFilter;
 use drover_proto::sessions::v1::{self, change::Change};
 
+use crate::deliveries::at_risk;
 use crate::error::End;
 use crate::gateway::Gateway;
 use crate::journal::{suspect_to, will_to};
@@ -95,7 +96,7 @@ impl Seat {
             state.attachment = Some(attachment.clone());
             state.expiry_s = wish.expiry_s;
             state.will = wish.will;
-            state.window = wish.window;
+            state.at_risk = at_risk(wish.window);
             state.place = Some(place);
             state.outbox.rewind();
             // MQTT 5, 4.9: windows begin anew with the connection.
@@ -130,7 +131,7 @@ impl Seat {
                 client_id: self.session.key.client_id.as_ref().to_owned(),
                 expiry_s: state.expiry_s,
                 will: state.will.as_deref().map(will_to),
-                window: state.window.into(),
+                at_risk: state.at_risk.into(),
             }
         };
         self.note(Change::Opened(opened)).map(Some)

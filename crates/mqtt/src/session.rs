@@ -203,8 +203,8 @@ pub(crate) struct State {
     pub(crate) will_due_ms: i64,
     /// The timer of a session whose client left.
     pub(crate) armed_ms: Option<i64>,
-    /// Messages that the client takes unacknowledged.
-    pub(crate) window: u16,
+    /// Messages that may have been sent to the client when the server is killed.
+    pub(crate) at_risk: u16,
     /// A page of the queue is on its way from the database.
     pub(crate) is_loading: bool,
     /// Of the connection, among those of the tenant.
@@ -270,7 +270,7 @@ impl Session {
             offline_since_ms: 0,
             will_due_ms: 0,
             armed_ms: None,
-            window: 0,
+            at_risk: 0,
             is_loading: false,
             place: None,
             has_record: false,

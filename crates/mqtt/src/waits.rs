@@ -21,6 +21,8 @@ pub(crate) struct Waits {
     pub(crate) has_progressed: bool,
     pub(crate) blocked_since: Option<u32>,
     pub(crate) draining_since: Option<u32>,
+    /// Acknowledgements of the client wait for their record since then.
+    pub(crate) settled_since: Option<u32>,
 }
 
 impl Waits {
@@ -33,6 +35,7 @@ impl Waits {
             has_progressed: false,
             blocked_since: None,
             draining_since: None,
+            settled_since: None,
         }
     }
 }
@@ -103,7 +106,8 @@ impl Connection {
         if now >= silent {
             return Err(End::refused(ReasonCode::KeepAliveTimeout, "nothing came within the keep-alive"));
         }
-        let deadline = stalled.min(blocked).min(silent).min(drained);
+        let settled = self.waits.settled_since.map_or(u32::MAX, |since| since.saturating_add(1));
+        let deadline = stalled.min(blocked).min(silent).min(drained).min(settled);
         self.seat.attachment.deadline.store(deadline, Ordering::Relaxed);
         Ok(())
     }

@@ -115,9 +115,10 @@ pub(crate) fn will_from(will: v1::Will) -> Option<Box<Will>> {
 }
 
 pub(crate) fn suspect_to(suspect: Suspect) -> v1::Suspect {
-    v1::Suspect { window: suspect.window.into(), through: suspect.through }
+    v1::Suspect { window: suspect.window.into(), through: suspect.through, after: suspect.after }
 }
 
 pub(crate) fn suspect_from(suspect: v1::Suspect) -> Suspect {
-    Suspect { window: u16::try_from(suspect.window).unwrap_or(u16::MAX), through: suspect.through }
+    let v1::Suspect { window, through, after } = suspect;
+    Suspect { window: u16::try_from(window).unwrap_or(u16::MAX), through, after }
 }

@@ -172,6 +172,22 @@ fn what_comes_to_the_database_while_a_page_is_read_is_not_forgotten() {
 }
 
 #[test]
+fn a_page_that_has_what_is_in_memory_too_brings_nothing_twice() {
+    for limit in [2, 9] {
+        let mut outbox = Outbox::restore(Restored { next_sequence: 2, stored: 1, ..Restored::default() });
+        push(&mut outbox, QoS::ExactlyOnce);
+        let asked = outbox.wants_page(0).unwrap();
+        // A checkpoint has been written, the outbox was not told yet.
+        let mut page = vec![(1, delivery(QoS::ExactlyOnce, 1))];
+        outbox.take_unstored(|sequence, delivery| page.push((sequence, delivery.clone())));
+        outbox.load(asked, page, limit);
+        outbox.unload(9);
+        assert_eq!(send(&mut outbox, 9), [1, 2]);
+        assert_eq!(outbox.wants_page(0), None);
+    }
+}
+
+#[test]
 fn bytes_of_qos_0_messages_do_not_outlive_a_restart() {
     let outbox = Outbox::restore(Restored { next_sequence: 1, stored_bytes: 9, ..Restored::default() });
     assert_eq!(outbox.bytes(), 0);
@@ -179,7 +195,7 @@ fn bytes_of_qos_0_messages_do_not_outlive_a_restart() {
 
 #[test]
 fn only_what_waited_at_a_kill_may_have_been_sent_before() {
-    let suspect = Some(Suspect { window: 2, through: 3 });
+    let suspect = Some(Suspect { window: 2, through: 3, after: 0 });
     let mut outbox = Outbox::restore(Restored { next_sequence: 3, suspect, ..Restored::default() });
     (0..2).for_each(|_| {
         push(&mut outbox, QoS::AtLeastOnce);
@@ -205,4 +221,24 @@ fn an_outbox_in_which_nothing_is_has_no_queues() {
     outbox.take_unstored(|_, _| ());
     outbox.unload(0);
     assert!(outbox.queues.is_some(), "the database has a message");
+}
+
+#[test]
+fn what_may_have_been_sent_before_a_kill_is_known_page_by_page() {
+    let suspect = Some(Suspect { window: 3, through: 4, after: 0 });
+    let restored = Restored { next_sequence: 5, stored: 4, stored_bytes: 8, suspect, ..Restored::default() };
+    let mut outbox = Outbox::restore(restored);
+    let mut dup = Vec::new();
+    while let Some(asked) = outbox.wants_page(0) {
+        let first = asked.stored.after + 1;
+        let page = (first..=4).map(|sequence| (sequence, delivery(QoS::AtLeastOnce, 1)));
+        outbox.load(asked, page.take(2).collect(), 2);
+        outbox.mark_suspect();
+        while let Some(entry) = outbox.next(9) {
+            dup.push((entry.sequence, entry.is_sent));
+            outbox.sent();
+        }
+    }
+    assert_eq!(dup, [(1, true), (2, true), (3, true), (4, false)]);
+    assert_eq!(outbox.suspect(), None);
 }

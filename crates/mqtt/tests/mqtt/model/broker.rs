@@ -5,6 +5,9 @@ use std::collections::{BTreeMap, VecDeque};
 
 use drover_mqtt_codec::{QoS, RetainHandling, Version};
 
+/// Acknowledgements that wait for their record in the journal, at most.
+const GATHERED: usize = 64;
+
 /// A message as its publisher sent it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
@@ -100,6 +103,8 @@ struct Taken {
 }
 
 struct Session {
+    /// When it began: wills that are due together are published in this order.
+    begun: u64,
     persistent: bool,
     /// The client's Receive Maximum while it is connected.
     window: Option<usize>,
@@ -161,7 +166,8 @@ impl Broker {
             self.sessions.remove(&client);
         }
         let present = self.sessions.contains_key(&client);
-        let session = self.sessions.entry(client).or_insert_with(Session::new);
+        let begun = self.batch;
+        let session = self.sessions.entry(client).or_insert_with(|| Session::new(begun));
         session.persistent = wish.persistent;
         session.window = Some(wish.window);
         session.will.clone_from(&wish.will);
@@ -193,22 +199,25 @@ impl Broker {
                     item.dup = Dup::Allowed;
                 }
             }
-            let was_connected = session.window.is_some();
+            let (was_connected, begun) = (session.window.is_some(), session.begun);
             session.rewind();
             if was_connected {
-                wills.extend(self.close(client, false).map(|will| (client, will)));
+                wills.extend(self.close(client, false).map(|will| (begun, (client, will))));
             }
         }
+        wills.sort_by_key(|(begun, _)| *begun);
         let count = wills.len();
-        self.publish_wills(wills);
+        self.publish_wills(wills.into_iter().map(|(_, will)| will).collect());
         count
     }
 
-    /// Everything so far is known to be on disk.
+    /// Everything so far is known to be on disk, but for the last acknowledgements of clients that are connected: the server gathers
+    /// them.
     pub fn flushed(&mut self) {
         for session in self.sessions.values_mut() {
-            session.unsure.clear();
-            session.unsure_taken.clear();
+            let gathered = session.window.map_or(0, |window| window.min(GATHERED));
+            keep_last(&mut session.unsure, gathered);
+            keep_last(&mut session.unsure_taken, gathered);
         }
     }
 
@@ -379,7 +388,9 @@ impl Broker {
         if used.any(|id| id == packet_id) || session.taken.iter().any(|taken| taken.packet_id == packet_id) {
             return Err("its packet id is in use".into());
         }
-        if session.inflight.len() + session.taken.len() >= window {
+        // What the server may have completed needs no place.
+        let taken = session.taken.iter().filter(|taken| !taken.optional).count();
+        if session.inflight.len() + taken >= window {
             return Err(format!("the window of {window} is full"));
         }
         self.seen += 1;
@@ -448,8 +459,9 @@ impl Broker {
 }
 
 impl Session {
-    fn new() -> Self {
+    fn new(begun: u64) -> Self {
         Self {
+            begun,
             persistent: false,
             window: None,
             will: None,
@@ -544,6 +556,10 @@ impl Item {
             && packet_id
             && ids
     }
+}
+
+fn keep_last<T>(items: &mut Vec<T>, count: usize) {
+    items.drain(..items.len().saturating_sub(count));
 }
 
 /// The group of a shared subscription (MQTT 5, 4.8.2).
