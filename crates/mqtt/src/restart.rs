@@ -97,13 +97,15 @@ fn restore(gateway: &Arc<Gateway>, recovered: Recovered) {
         }
     }
     recovered.ended.into_iter().for_each(|number| gateway.journal.forget(number));
-    if !recovered.sessions.is_empty() {
-        let connected = recovered.sessions.iter().filter(|session| session.was_connected).count();
-        tracing::info!(sessions = recovered.sessions.len(), connected, "sessions have outlived the server");
-    }
+    let (mut sessions, mut connected) = (0, 0);
     let mut messages = HashMap::new();
     for session in recovered.sessions {
+        sessions += 1;
+        connected += usize::from(session.was_connected);
         restore_session(gateway, session, &mut messages);
+    }
+    if sessions > 0 {
+        tracing::info!(sessions, connected, "sessions have outlived the server");
     }
 }
 
@@ -168,11 +170,14 @@ fn state(
         settled,
     });
     let at_risk = u16::try_from(state.at_risk).unwrap_or(u16::MAX);
+    let mut subscriptions: Vec<_> =
+        state.subscriptions.into_iter().map(|some| subscription(key, some)).collect();
+    subscriptions.shrink_to_fit();
     let unreleased = state.unreleased.iter().filter_map(|id| NonZeroU16::new(u16::try_from(*id).ok()?));
     State {
         attachment: None,
         has_ended: false,
-        subscriptions: state.subscriptions.into_iter().map(|some| subscription(key, some)).collect(),
+        subscriptions,
         outbox,
         unreleased: unreleased
             .map(|packet_id| Unreleased { packet_id, ticket: None, is_counted: false })

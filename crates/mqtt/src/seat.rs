@@ -76,7 +76,7 @@ impl Seat {
         let now_ms = gateway.clock.now().as_millis();
         let (session, is_present, groups) = {
             let mut sessions = space.sessions.lock();
-            let known = sessions.by_key.get(&key).cloned();
+            let known = sessions.get(&key).cloned();
             if known.is_none() {
                 has_room(gateway, &sessions)?;
             }
@@ -165,6 +165,7 @@ impl Seat {
             state.offline_since_ms = now_ms;
             state.expiry_s = expiry_s.unwrap_or(state.expiry_s);
             let dropped = state.outbox.rewind();
+            state.subscriptions.shrink_to_fit();
             gateway.metrics.dropped_many("client away", dropped);
             if leaving == Leaving::Goodbye {
                 state.will = None;
@@ -225,7 +226,7 @@ fn may_resume(state: &State, client: &Client, now_ms: i64) -> bool {
 /// Whether the tenant may have a further session.
 fn has_room(gateway: &Gateway, sessions: &Sessions) -> Result<(), End> {
     let max = gateway.config.max_sessions_per_tenant;
-    if max == 0 || sessions.by_key.len() < max {
+    if max == 0 || sessions.len() < max {
         return Ok(());
     }
     gateway.metrics.sessions_refused.inc();
@@ -278,7 +279,7 @@ fn closed(session: &Session, state: &State) -> (v1::Closed, Option<i64>) {
         sent_through: state.outbox.sent_through,
         will_due_ms,
         expiry_s: state.expiry_s,
-        suspect: state.outbox.suspect.map(suspect_to),
+        suspect: state.outbox.suspect().map(suspect_to),
     };
     (closed, state.next_due_ms())
 }

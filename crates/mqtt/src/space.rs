@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use drover_backbone::token;
 use drover_model::{Tenant, TenantId};
-use hashbrown::{DefaultHashBuilder, HashMap, HashSet};
+use hashbrown::{DefaultHashBuilder, HashMap, HashSet, HashTable};
 use parking_lot::{Mutex, RwLock};
 use tokio::time::Instant;
 
@@ -111,17 +111,27 @@ impl RetainedMessages {
 /// The register of a tenant's sessions.
 #[derive(Default)]
 pub(crate) struct Sessions {
-    pub(crate) by_key: HashMap<SessionKey, Arc<Session>>,
+    /// By the hash of their keys, which is here so that the table grows without a look at the sessions.
+    by_key: HashTable<(u64, Arc<Session>)>,
+    hasher: DefaultHashBuilder,
     /// The same ones, by number.
     by_number: BTreeMap<u64, Arc<Session>>,
     /// The connected ones, by number.
     attached: HashMap<u64, (Arc<Session>, Arc<Attachment>)>,
     /// The same ones as in `by_number`, by a hash of their owner, which several may share.
     by_owner: BTreeSet<(u64, u64)>,
-    hasher: DefaultHashBuilder,
 }
 
 impl Sessions {
+    pub(crate) fn len(&self) -> usize {
+        self.by_key.len()
+    }
+
+    pub(crate) fn get(&self, key: &SessionKey) -> Option<&Arc<Session>> {
+        let hash = self.hasher.hash_one(key);
+        self.by_key.find(hash, |(_, session)| session.key == *key).map(|(_, session)| session)
+    }
+
     pub(crate) fn attach(&mut self, session: &Arc<Session>, attachment: &Arc<Attachment>) {
         self.attached.insert(session.number, (session.clone(), attachment.clone()));
     }
@@ -136,7 +146,10 @@ impl Sessions {
 
     /// Puts a session into the register, in the place of another with its key.
     pub(crate) fn insert(&mut self, session: &Arc<Session>) {
-        self.by_key.insert(session.key.clone(), session.clone());
+        let hash = self.hasher.hash_one(&session.key);
+        let is_it = |(_, other): &(u64, Arc<Session>)| other.key == session.key;
+        let place = self.by_key.entry(hash, is_it, |(hash, _)| *hash);
+        place.insert((hash, session.clone()));
         self.by_number.insert(session.number, session.clone());
         self.by_owner.insert((self.hasher.hash_one(&session.key.owner), session.number));
     }
@@ -145,8 +158,9 @@ impl Sessions {
     pub(crate) fn remove(&mut self, session: &Arc<Session>) {
         self.by_number.remove(&session.number);
         self.by_owner.remove(&(self.hasher.hash_one(&session.key.owner), session.number));
-        if self.by_key.get(&session.key).is_some_and(|current| Arc::ptr_eq(current, session)) {
-            self.by_key.remove(&session.key);
+        let hash = self.hasher.hash_one(&session.key);
+        if let Ok(place) = self.by_key.find_entry(hash, |(_, current)| Arc::ptr_eq(current, session)) {
+            place.remove();
         }
     }
 
@@ -243,7 +257,7 @@ impl Space {
     /// How many sessions, subscriptions, retained messages and bytes in queues there are.
     pub(crate) fn counts(&self) -> [usize; 4] {
         let retained = self.retained.lock().messages.len();
-        [self.sessions.lock().by_key.len(), self.tree.read().len(), retained, self.backlog.bytes()]
+        [self.sessions.lock().len(), self.tree.read().len(), retained, self.backlog.bytes()]
     }
 
     pub(crate) fn session(&self, number: u64) -> Option<Arc<Session>> {

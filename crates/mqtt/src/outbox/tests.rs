@@ -229,8 +229,26 @@ fn only_what_waited_at_a_kill_may_have_been_sent_before() {
         push(&mut outbox, QoS::AtLeastOnce);
     });
     outbox.mark_suspect();
-    let dup: Vec<_> = outbox.waiting.iter().map(|entry| (entry.sequence, entry.is_sent)).collect();
+    let dup: Vec<_> =
+        outbox.queues.unwrap().waiting.iter().map(|entry| (entry.sequence, entry.is_sent)).collect();
     assert_eq!(dup, [(3, true), (4, false)]);
+}
+
+#[test]
+fn an_outbox_in_which_nothing_is_has_no_queues() {
+    let mut outbox = Outbox::default();
+    push(&mut outbox, QoS::AtLeastOnce);
+    send(&mut outbox, 9);
+    outbox.rewind();
+    assert!(outbox.queues.is_some(), "the message waits again");
+    assert_eq!(send(&mut outbox, 9), [1]);
+    outbox.settle(packet_id(1), QoS::AtLeastOnce);
+    outbox.rewind();
+    assert!(outbox.queues.is_none());
+    assert_eq!(push(&mut outbox, QoS::AtLeastOnce), 2, "the order goes on");
+    outbox.take_unstored(|_, _| ());
+    outbox.unload(0);
+    assert!(outbox.queues.is_some(), "the database has a message");
 }
 
 #[test]
@@ -250,5 +268,5 @@ fn what_may_have_been_sent_before_a_kill_is_known_page_by_page() {
         }
     }
     assert_eq!(dup, [(1, true), (2, true), (3, true), (4, false)]);
-    assert_eq!(outbox.suspect, None);
+    assert_eq!(outbox.suspect(), None);
 }
