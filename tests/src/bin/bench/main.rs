@@ -27,8 +27,8 @@ struct Arguments {
     /// Seconds of each load scenario.
     #[arg(long, default_value_t = 15)]
     seconds: u64,
-    /// Only scenarios whose name begins so: start, load-paced, load-flat-out, load-qos-0, load-peer, broker-fan-out, broker-fan-in,
-    /// broker-sessions, broker-retained, idle, points.
+    /// Only scenarios whose name begins so: start, load-paced, load-flat-out, load-qos-0, load-flood, load-peer, broker-fan-out,
+    /// broker-fan-in, broker-sessions, broker-retained, idle, points.
     #[arg(long, default_value = "")]
     only: String,
     /// Sessions that outlive their connections, in `broker-sessions`; at least 10,000.
