@@ -377,3 +377,22 @@ async fn live_listeners_hear_of_each_message() {
     );
     assert_eq!(messages[1]["values"], serde_json::json!({"c": false}));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn live_listeners_see_the_time_at_which_a_measurement_is_stored() {
+    let mut world = World::start().await;
+    let mut heard = world.env.live.subscribe("telemetry.default.*", None);
+    world.measure("pump", r#"[{"ts": 4102444800000, "values": {"a": 1}}, {"b": 2}]"#).await;
+    world.measure("pump", r#"{"ts": 253402300800000, "values": {"c": 3}}"#).await;
+    let replaced = serde_json::json!(["time_replaced"]);
+    let now = NOW_US / 1_000;
+    for (values, flags) in [
+        (serde_json::json!({"a": 1}), Some(&replaced)),
+        (serde_json::json!({"b": 2}), None),
+        (serde_json::json!({"c": 3}), Some(&replaced)),
+    ] {
+        let message = tokio::time::timeout(Duration::from_secs(60), heard.next()).await.unwrap().unwrap();
+        let message: serde_json::Value = serde_json::from_slice(&message.payload).unwrap();
+        assert_eq!((&message["ts"], &message["values"], message.get("flags")), (&now.into(), &values, flags));
+    }
+}
