@@ -50,9 +50,13 @@ impl Drop for Threads {
 fn config() -> Config {
     Config {
         flush_points: 1_000,
+        flush_bytes: 1 << 20,
         flush_interval_s: 3_600,
         max_future_s: 300,
         max_points_per_message: 100,
+        max_text_bytes: 65_536,
+        max_keys_per_device: 20,
+        max_latest_text_bytes_per_device: 100_000,
         dead_letters_per_tenant: 10,
         events_per_tenant: 10,
     }
@@ -395,4 +399,78 @@ async fn live_listeners_see_the_time_at_which_a_measurement_is_stored() {
         let message: serde_json::Value = serde_json::from_slice(&message.payload).unwrap();
         assert_eq!((&message["ts"], &message["values"], message.get("flags")), (&now.into(), &values, flags));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_with_too_many_keys_is_told_and_nothing_else_stops() {
+    let mut world = World::start().await;
+    let keys = |range: std::ops::Range<u32>| {
+        let members: Vec<_> = range.map(|key| format!(r#""k{key}":{key}"#)).collect();
+        format!("{{{}}}", members.join(","))
+    };
+    world.measure("pump", &keys(0..15)).await;
+    world.measure("pump", &keys(14..21)).await;
+    world.measure("pump", &keys(10..20)).await;
+    world.measure("pump", r#"{"one-more":1}"#).await;
+    world.measure("fan", r#"{"one-more":1}"#).await;
+    let ledger = world.settled().await;
+    assert_eq!((ledger.accepted, ledger.stored, ledger.dead_lettered), (5, 3, 2));
+    assert!(world.env.metrics.encode().contains("drover_stream_over_device_bounds_total 2"));
+    assert_eq!(world.numbers("pump", "k14").await.len(), 2, "all of a record or nothing");
+    assert_eq!(world.numbers("fan", "one-more").await, [1.0]);
+    let reason = world.dead_letters("", 1).await.dead_letters[0].reason.clone();
+    assert_eq!(
+        reason,
+        "the device would have more than 20 keys; use fewer keys, or raise stream.max_keys_per_device"
+    );
+    // What is known of the device outlives its points in memory, and a crash.
+    let mut world = world.crash().await;
+    assert_eq!(world.settled().await.dead_lettered, 2);
+    for life in 0..2 {
+        world.measure("pump", &keys(0..20)).await;
+        world.measure("pump", r#"{"one-more":1}"#).await;
+        let ledger = world.settled().await;
+        assert_eq!((ledger.stored, ledger.dead_lettered), (4 + life, 3 + life));
+        world = world.stop_and_start().await;
+    }
+    assert_eq!(world.samples("default", "pump", "one-more").await.len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_with_too_much_text_is_told_and_may_still_replace_what_it_has() {
+    let mut world = World::start().await;
+    let text = |key: &str, bytes: usize| format!(r#"{{"{key}":"{}"}}"#, "x".repeat(bytes));
+    for (key, bytes) in [("a", 60_000), ("b", 60_000), ("a", 30_000), ("b", 65_536), ("c", 65_537)] {
+        world.measure("pump", &text(key, bytes)).await;
+    }
+    world.measure("fan", &text("a", 60_000)).await;
+    let ledger = world.settled().await;
+    assert_eq!((ledger.accepted, ledger.stored, ledger.dead_lettered), (6, 4, 2));
+    let reasons: Vec<_> =
+        world.dead_letters("", 2).await.dead_letters.into_iter().map(|letter| letter.reason).collect();
+    assert_eq!(
+        reasons,
+        [
+            "\"c\" has more than 65536 bytes of text",
+            "the latest values of the device would have more than 100000 bytes of text; send less text, or raise \
+             stream.max_latest_text_bytes_per_device",
+        ]
+    );
+    let mut world = world.stop_and_start().await;
+    world.measure("pump", &text("c", 5_000)).await;
+    assert_eq!(world.settled().await.dead_lettered, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn few_points_with_much_text_are_written_before_they_fill_the_memory() {
+    let mut world = World::start().await;
+    let text = format!(r#"{{"a":"{}"}}"#, "x".repeat(60_000));
+    for _ in 0..20 {
+        world.measure("pump", &text).await;
+    }
+    eventually("a file is there", async || {
+        world.env.metrics.encode().contains("drover_stream_commits_total 1").then_some(())
+    })
+    .await;
+    assert_eq!(world.samples("default", "pump", "a").await.len(), 20);
 }
