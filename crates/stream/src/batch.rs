@@ -62,7 +62,7 @@ pub(crate) struct Outcome {
     pub(crate) times_replaced: u64,
 }
 
-/// A point as it is stored.
+/// A point as it is stored, and as live listeners see it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Timed<'a> {
     pub(crate) key: &'a str,
@@ -234,7 +234,9 @@ impl Decoder {
     fn tell(&self, record: &RecordView<'_>) {
         let received = Timestamp::from_micros(record.received_us);
         match record.channel {
-            Channel::Telemetry => self.notify.telemetry(record, &self.decoded, received),
+            Channel::Telemetry => {
+                self.notify.telemetry(record, self.decoded.points().map(|point| self.timed(point, received)));
+            }
             Channel::Event => {
                 self.notify.event(record, std::str::from_utf8(record.payload).unwrap_or_default(), received);
             }
