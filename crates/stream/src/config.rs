@@ -26,8 +26,12 @@ pub struct Config {
     pub max_latest_text_bytes_per_device: usize,
     /// Newest dead letters that are kept for each tenant.
     pub dead_letters_per_tenant: u32,
+    /// Bytes of their payloads.
+    pub dead_letters_bytes_per_tenant: u64,
     /// Newest events that are kept for each tenant.
     pub events_per_tenant: u32,
+    /// Bytes of them.
+    pub events_bytes_per_tenant: u64,
 }
 
 impl Section for Config {
@@ -41,7 +45,9 @@ impl Section for Config {
         ("max_keys_per_device", 1, 100_000),
         ("max_latest_text_bytes_per_device", 1, 67_108_864),
         ("dead_letters_per_tenant", 1, 100_000_000),
+        ("dead_letters_bytes_per_tenant", 1_048_576, 1_099_511_627_776),
         ("events_per_tenant", 1, 100_000_000),
+        ("events_bytes_per_tenant", 1_048_576, 1_099_511_627_776),
     ];
 }
 

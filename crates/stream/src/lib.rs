@@ -30,7 +30,8 @@ pub const DEFAULTS: &str = include_str!("../default.toml");
 /// # Errors
 /// When the database or the files of the store cannot be opened.
 pub async fn build(config: Config, env: &Env) -> anyhow::Result<Part> {
-    let store = store::Store::open(&env.db).await.context("opening the tables of the stream service")?;
+    let store =
+        store::Store::open(&env.db, &config).await.context("opening the tables of the stream service")?;
     let device_bounds = DeviceBounds {
         keys: config.max_keys_per_device,
         text_bytes: config.max_latest_text_bytes_per_device,

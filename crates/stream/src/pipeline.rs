@@ -94,7 +94,6 @@ impl Worker {
             store: context.store.clone(),
             points: context.points.clone(),
             log: context.env.log.clone(),
-            config: context.config.clone(),
             metrics: context.metrics.clone(),
             health: context.health.clone(),
         };

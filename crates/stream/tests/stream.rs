@@ -58,7 +58,9 @@ fn config() -> Config {
         max_keys_per_device: 20,
         max_latest_text_bytes_per_device: 100_000,
         dead_letters_per_tenant: 10,
+        dead_letters_bytes_per_tenant: 1 << 20,
         events_per_tenant: 10,
+        events_bytes_per_tenant: 1 << 20,
     }
 }
 
@@ -233,7 +235,7 @@ async fn what_is_not_understood_is_kept_with_reason_and_bytes_and_the_device_is_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn dead_letters_come_in_pages_and_the_oldest_are_pruned_at_a_commit() {
+async fn dead_letters_come_in_pages_and_the_oldest_go_first() {
     let mut world = World::start().await;
     for number in 0..15 {
         world.measure("pump", &format!("broken {number}")).await;
@@ -473,4 +475,30 @@ async fn few_points_with_much_text_are_written_before_they_fill_the_memory() {
     })
     .await;
     assert_eq!(world.samples("default", "pump", "a").await.len(), 20);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_and_dead_letters_have_a_bound_in_bytes_and_the_oldest_go_first() {
+    let mut world = World::start().await;
+    let padding = "x".repeat(200_000);
+    for number in 0..8 {
+        let event = format!(r#"{{"number":{number},"padding":"{padding}"}}"#);
+        world.send("default", "pump", Channel::Event, event.as_bytes()).await;
+        world.measure("pump", &format!("broken {number} {padding}")).await;
+    }
+    world.send("other", "pump", Channel::Telemetry, b"broken").await;
+    for (life, number) in [(0, 7), (1, 8)] {
+        assert_eq!(world.settled().await.accepted, 16 + 2 * life);
+        let letters = world.dead_letters("", 0).await.dead_letters;
+        assert_eq!(letters.len(), 5);
+        assert!(letters[0].payload.starts_with(format!("broken {number} x").as_bytes()));
+        let query = proto::ListEventsRequest { device: "pump".into(), ..proto::ListEventsRequest::default() };
+        let events = world.client.list_events(request(&tenant("default"), query)).await.unwrap().into_inner();
+        assert_eq!(events.events.len(), 5);
+        assert!(events.events[0].json.starts_with(&format!(r#"{{"number":{number},"#)));
+        world = world.stop_and_start().await;
+        let event = format!(r#"{{"number":8,"padding":"{padding}"}}"#);
+        world.send("default", "pump", Channel::Event, event.as_bytes()).await;
+        world.measure("pump", &format!("broken 8 {padding}")).await;
+    }
 }
