@@ -179,6 +179,7 @@ fn state(key: &SessionKey, recovered: RecoveredSession, messages: &mut HashMap<u
         armed_ms: None,
         at_risk,
         is_loading: false,
+        awaits_record: false,
         place: None,
         has_record: true,
     }

@@ -154,7 +154,7 @@ fn keep(
     for ((session, delivery), place) in deliveries.into_iter().zip(places) {
         let delivered = match place {
             Some(Ok(sequence)) => {
-                session.put(sequence, delivery, Some(ticket.clone()));
+                session.put(sequence, delivery, &ticket);
                 gateway.journal.touch(space, &session);
                 Delivered::Queued
             }

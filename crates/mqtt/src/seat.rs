@@ -98,6 +98,7 @@ impl Seat {
             state.will = wish.will;
             state.at_risk = at_risk(wish.window);
             state.place = Some(place);
+            state.awaits_record = false;
             state.outbox.rewind();
             // MQTT 5, 4.9: windows begin anew with the connection.
             state.unreleased.iter_mut().for_each(|known| known.is_counted = false);

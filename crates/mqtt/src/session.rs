@@ -4,6 +4,7 @@ use std::fmt;
 use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
+use std::task::{Wake, Waker};
 
 use drover_backbone::Ticket;
 use drover_gateway::{Identity, Place};
@@ -12,6 +13,7 @@ use drover_mqtt_codec::topic;
 use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 
+use crate::loops;
 use crate::message::{Delivery, Message};
 use crate::outbox::{Bounds, Entry, Outbox};
 use crate::router::Options;
@@ -166,6 +168,12 @@ impl Attachment {
     }
 }
 
+impl Wake for Attachment {
+    fn wake(self: Arc<Self>) {
+        self.waker.wake();
+    }
+}
+
 /// What a client asked for with one filter.
 #[derive(Debug, Clone)]
 pub(crate) struct Subscription {
@@ -207,6 +215,8 @@ pub(crate) struct State {
     pub(crate) at_risk: u16,
     /// A page of the queue is on its way from the database.
     pub(crate) is_loading: bool,
+    /// The next message waits until its record is durable, and what waits for that will wake the connection.
+    pub(crate) awaits_record: bool,
     /// Of the connection, among those of the tenant.
     pub(crate) place: Option<Place<TenantId>>,
     /// An `Opened` of it stands in the journal.
@@ -272,6 +282,7 @@ impl Session {
             armed_ms: None,
             at_risk: 0,
             is_loading: false,
+            awaits_record: false,
             place: None,
             has_record: false,
         };
@@ -309,14 +320,24 @@ impl Session {
         state.outbox.reserve(bytes, bounds).ok_or(Delivered::Over)
     }
 
-    /// Puts a QoS 1 or 2 message at its place and wakes the connection.
-    pub(crate) fn put(&self, sequence: u64, delivery: Delivery, ticket: Option<Ticket>) {
+    /// Puts a QoS 1 or 2 message at its place. The connection is woken when it can be sent: when its record is durable.
+    pub(crate) fn put(&self, sequence: u64, delivery: Delivery, ticket: &Ticket) {
         let mut state = self.state.lock();
         if state.has_ended {
             return;
         }
-        state.outbox.push(Entry { sequence, delivery, ticket, is_sent: false, is_stored: false });
-        wake(&state);
+        let entry =
+            Entry { sequence, delivery, ticket: Some(ticket.clone()), is_sent: false, is_stored: false };
+        state.outbox.push(entry);
+        // One that waits for a record is woken by that one: this message stands behind its.
+        if let Some(attachment) = state.attachment.as_ref().filter(|_| !state.awaits_record) {
+            let waker = Waker::from(attachment.clone());
+            if loops::wait_for(ticket, &waker) {
+                state.awaits_record = true;
+            } else {
+                waker.wake();
+            }
+        }
     }
 
     /// Delivers a message that is not for the journal.
