@@ -127,12 +127,13 @@ impl<'a> Assembly<'a> {
             Some(ts) if self.values => self.move_out_of_values(Some(self.time(ts)?))?,
             Some(ts) => match self.plausible_time(ts) {
                 Some(time) => {
-                    self.out.points.iter_mut().skip(self.first).for_each(|point| point.ts = Some(time))
+                    let points = self.out.points.iter_mut().skip(self.first);
+                    points.for_each(|point| point.ts = Some(time));
                 }
                 None => self.keep_ts(ts)?,
             },
             None if self.values && self.beside.is_none() && !self.has_ts() => {
-                self.move_out_of_values(None)?
+                self.move_out_of_values(None)?;
             }
             None => {}
         }

@@ -204,7 +204,6 @@ struct Changes<'a> {
 }
 
 /// Goes through `devices`, which are in order, until there are [`BATCH_BYTES`] of new rows.
-#[expect(clippy::too_many_arguments, reason = "where, what it was, what is new, and what counts as small")]
 async fn changes<'a>(
     db: &mut SqliteConnection,
     tenant: &str,
