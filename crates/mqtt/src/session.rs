@@ -13,9 +13,10 @@ use drover_mqtt_codec::topic;
 use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 
+use crate::backlog::Backlog;
 use crate::loops;
 use crate::message::{Delivery, Message};
-use crate::outbox::{Bounds, Entry, Outbox};
+use crate::outbox::{Bounds, Entry, Full, Outbox};
 use crate::router::Options;
 use crate::will::Will;
 
@@ -130,6 +131,7 @@ pub(crate) enum Ending {
     CredentialGone = 2,
     QueueFull = 3,
     ByOperator = 4,
+    TenantFull = 5,
 }
 
 /// One connection, as others see it.
@@ -163,6 +165,7 @@ impl Attachment {
             2 => Some(Ending::CredentialGone),
             3 => Some(Ending::QueueFull),
             4 => Some(Ending::ByOperator),
+            5 => Some(Ending::TenantFull),
             _ => None,
         }
     }
@@ -229,6 +232,12 @@ impl State {
         self.attachment.as_ref().is_some_and(|current| Arc::ptr_eq(current, attachment))
     }
 
+    /// The filters of its shared subscriptions.
+    pub(crate) fn shared_filters(&self) -> Vec<Box<str>> {
+        let filters = self.subscriptions.iter().map(|subscription| &subscription.filter);
+        filters.filter(|filter| filter.starts_with("$share/")).cloned().collect()
+    }
+
     /// When a session whose client left ends; `None` when never.
     pub(crate) fn ends_at_ms(&self) -> Option<i64> {
         (self.expiry_s != NEVER).then(|| self.offline_since_ms + i64::from(self.expiry_s) * 1_000)
@@ -249,8 +258,8 @@ pub(crate) enum Delivered {
     Dropped,
     /// QoS 0, and the client is away.
     Away,
-    /// QoS 1 or 2, and the queue is over its bound: the session has to end.
-    Over,
+    /// QoS 1 or 2, and a bound is reached: the session has to end.
+    Over(Full),
     /// The session has ended meanwhile.
     Ended,
 }
@@ -268,12 +277,17 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    pub(crate) fn new(key: SessionKey, number: u64, attachment: Arc<Attachment>) -> Self {
+    pub(crate) fn new(
+        key: SessionKey,
+        number: u64,
+        attachment: Arc<Attachment>,
+        backlog: &Arc<Backlog>,
+    ) -> Self {
         let state = State {
             attachment: Some(attachment),
             has_ended: false,
             subscriptions: Vec::new(),
-            outbox: Outbox::default(),
+            outbox: Outbox::of(backlog),
             unreleased: Vec::new(),
             expiry_s: 0,
             will: None,
@@ -317,7 +331,12 @@ impl Session {
         if state.has_ended {
             return Err(Delivered::Ended);
         }
-        state.outbox.reserve(bytes, bounds).ok_or(Delivered::Over)
+        state.outbox.reserve(bytes, bounds).map_err(Delivered::Over)
+    }
+
+    /// Gives a place back that stays empty.
+    pub(crate) fn cancel(&self, bytes: usize) {
+        self.state.lock().outbox.cancel(bytes);
     }
 
     /// Puts a QoS 1 or 2 message at its place. The connection is woken when it can be sent: when its record is durable.
@@ -354,8 +373,9 @@ impl Session {
                 return Delivered::Dropped;
             }
         } else {
-            let Some(sequence) = state.outbox.reserve(delivery.message.size(), bounds) else {
-                return Delivered::Over;
+            let sequence = match state.outbox.reserve(delivery.message.size(), bounds) {
+                Ok(sequence) => sequence,
+                Err(full) => return Delivered::Over(full),
             };
             state.outbox.push(Entry { sequence, delivery, ticket: None, is_sent: false, is_stored: false });
         }
