@@ -137,7 +137,7 @@ async fn open_log(data_dir: &DataDir, options: LogOptions) -> anyhow::Result<Log
     log.context("section [log]")
 }
 
-/// Says of the log what it says of itself.
+/// Tells the health of the process what the log says of itself; the log has written it down already.
 async fn follow(log: Log, part: PartHealth, stop: Stop) -> anyhow::Result<()> {
     let mut health = log.watch_health();
     loop {
@@ -150,9 +150,6 @@ async fn follow(log: Log, part: PartHealth, stop: Stop) -> anyhow::Result<()> {
                 "the log is full, so new records are refused: {detail}; raise log.max_bytes or see why parts lag behind"
             )),
         };
-        if let Status::Degraded(detail) = &status {
-            tracing::error!("log: {detail}");
-        }
         part.set(status);
         // Cancel-safe: `changed` loses no change.
         tokio::select! {

@@ -110,7 +110,7 @@ fn a_will_is_due_after_its_delay_or_with_the_session_and_gone_when_published() {
     let state = Fold::default().then(opened_with(0)).then(sent).session().state;
     assert_eq!((state.will, state.will_due_ms), (None, 0));
     let mut fold = Fold::default().then(opened_with(0));
-    fold.recovery.telemetry(1, SessionPublish::WILL.into(), fold.at_us + 1);
+    fold.recovery.telemetry(1, SessionPublish::WILL, fold.at_us + 1);
     assert_eq!(fold.session().state.will, None, "it went to the device's own topics");
 }
 
