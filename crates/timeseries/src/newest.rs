@@ -13,7 +13,7 @@ pub const MAX_ANSWER_SAMPLES: usize = 100_000;
 /// What a sample takes in an answer, about, beside its text.
 pub(crate) const SAMPLE_BYTES: usize = 40;
 
-/// What an answer takes, about. At least one sample of a key comes, so it may be twice that.
+/// What an answer takes, about, unless a single sample takes more.
 pub(crate) const ANSWER_BYTES: usize = MAX_ANSWER_SAMPLES * SAMPLE_BYTES;
 
 /// What the names of the keys that have more may take in a cursor, which travels in a URL.
@@ -156,7 +156,7 @@ impl Newest {
             if rows.floor.is_some() || rows.samples.len() > count {
                 cursor_bytes += name.len();
             }
-            bytes <= 2 * ANSWER_BYTES && cursor_bytes <= CURSOR_BYTES
+            bytes <= ANSWER_BYTES && cursor_bytes <= CURSOR_BYTES
         };
         let fitting = names.iter().take_while(fits).count().max(1);
         if fitting < names.len() {
