@@ -97,7 +97,7 @@ pub struct SessionsQuery {
     /// Only the sessions with this client id.
     #[param(value_type = String, required = false, example = "pump-7")]
     pub client_id: String,
-    /// Only the sessions of this owner.
+    /// Only the sessions of this owner: `device:<id>`, or `app:<key id>` for the applications with an API key.
     #[param(value_type = String, required = false, example = "device:pump-7")]
     pub owner: String,
 }

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use clap::builder::Resettable;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::client::{CONNECTION, Target};
@@ -87,7 +88,8 @@ enum Command {
 
 /// Runs the program's command line.
 pub fn main() -> ExitCode {
-    let cli = Cli::from_arg_matches(&command_line().get_matches()).unwrap_or_else(|error| error.exit());
+    let matches = without_empty_variables(command_line()).get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let outcome = match cli.command {
         Command::Up(args) => return up::up(args),
         Command::Config(command) => configuration::run(command, &cli.target, Output::new(cli.output)),
@@ -118,6 +120,17 @@ fn command_line() -> clap::Command {
         let own: Vec<_> = options.map(|argument| argument.clone().hide(true)).collect();
         command.mut_subcommand(name, |command| command.args(own))
     })
+}
+
+/// A variable that is empty is one that is not set. Of a listener, empty means none.
+fn without_empty_variables(command: clap::Command) -> clap::Command {
+    #[expect(clippy::disallowed_methods, reason = "clap looks at the same variables")]
+    let is_empty = |arg: &clap::Arg| {
+        arg.get_env().and_then(std::env::var_os).is_some_and(|value| value.is_empty())
+            && arg.get_long().is_none_or(|name| !name.starts_with("listen-"))
+    };
+    let command = command.mut_args(|arg| if is_empty(&arg) { arg.env(Resettable::Reset) } else { arg });
+    command.mut_subcommands(without_empty_variables)
 }
 
 fn in_runtime(work: impl Future<Output = Outcome>) -> Outcome {
@@ -192,6 +205,8 @@ mod tests {
         assert!(!parses("drover telemetry pump --agg median"));
         assert!(!parses("drover device create pump --label site"));
         assert!(!parses("drover api-key create board --scope everything"));
+        assert!(parses("drover session list --api-key board"));
+        assert!(!parses("drover session list --api-key board --device pump"));
         assert!(parses("drover api-key create board --scope mqtt:publish:a/# --scope api:read"));
         assert!(!parses("drover device create pump --profile a/b"));
         assert!(parses("drover device create pump --profile pumps"));

@@ -4,7 +4,7 @@
 
 mod program;
 
-use program::{drover, said};
+use program::{command, drover, said};
 
 #[test]
 fn without_a_server_the_next_step_is_told() {
@@ -35,6 +35,20 @@ fn there_are_completions_for_every_shell() {
         let output = drover(&["completions", shell]);
         assert!(output.status.success() && output.stdout.len() > 1_000, "{shell}");
     }
+}
+
+#[test]
+fn a_variable_that_is_empty_is_one_that_is_not_set() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().to_str().unwrap();
+    let variables = ["DROVER_DATA_DIR", "DROVER_URL", "DROVER_TOKEN", "DROVER_OUTPUT", "DROVER_CONFIG"];
+    for arguments in [["device", "list", "--data-dir", path], ["--data-dir", path, "device", "list"]] {
+        let output = command(&arguments).envs(variables.map(|name| (name, ""))).output().unwrap();
+        assert!(said(&output).contains(&format!("{path} holds no data of Drover")), "{}", said(&output));
+    }
+    let mut shown = command(&["config", "show", "-o", "json"]);
+    let output = shown.envs(variables.map(|name| (name, ""))).current_dir(path).output().unwrap();
+    assert!(output.status.success(), "{}", said(&output));
 }
 
 #[test]

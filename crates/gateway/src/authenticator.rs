@@ -173,13 +173,14 @@ impl Authenticator {
     }
 
     /// Asks for the verifiers of an account whose credentials changed: back-off may be about to hold off whoever comes with a new secret
-    /// that the cache does not know. Answers whether it has any. When that can't be told, it is asked again as the account comes.
+    /// that the cache does not know. When that can't be told, it is asked again as the account comes.
     ///
     /// # Errors
     /// [`AuthenticationError::Unavailable`].
-    pub async fn learn(&self, tenant: &TenantId, party: &Party) -> Result<bool, AuthenticationError> {
+    pub async fn learn(&self, tenant: &TenantId, party: &Party) -> Result<(), AuthenticationError> {
         let account = Account { tenant: tenant.clone(), party: party.clone() };
-        Ok(!self.ask(&account, self.clock.now()).await?.is_empty())
+        self.ask(&account, self.clock.now()).await?;
+        Ok(())
     }
 
     async fn ask(&self, account: &Account, now: Timestamp) -> Result<Verifiers, AuthenticationError> {
@@ -243,6 +244,8 @@ fn account_of(username: &str) -> Option<Account> {
 pub struct Change {
     /// Whose; `None` when notices were lost, so that it may be anybody's.
     pub of: Option<(TenantId, Party)>,
+    /// The device or the key was deleted: it has no credentials, and what is made later under its name is another.
+    pub is_gone: bool,
     _notice: LiveMessage,
 }
 
@@ -264,7 +267,8 @@ impl Changes {
             Some((tenant, party)) => self.authenticator.cache.forget(&Account { tenant, party }),
             None => self.authenticator.cache.forget_all(),
         }
-        Some(Change { of, _notice: notice })
+        let is_gone = of.is_some() && &*notice.payload == b"gone";
+        Some(Change { of, is_gone, _notice: notice })
     }
 }
 

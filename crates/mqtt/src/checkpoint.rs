@@ -187,8 +187,8 @@ fn saved(session: &Session, state: &State) -> v1::SessionState {
         unreleased: state.unreleased.iter().map(|unreleased| unreleased.packet_id.get().into()).collect(),
         sent_through: outbox.sent_through,
         at_risk: state.at_risk.into(),
-        suspect: outbox.suspect.map(suspect_to),
+        suspect: outbox.suspect().map(suspect_to),
         queued: u64::try_from(outbox.stored_len()).unwrap_or(u64::MAX),
-        queued_bytes: u64::try_from(outbox.bytes()).unwrap_or(u64::MAX),
+        queued_bytes: u64::try_from(outbox.kept_bytes()).unwrap_or(u64::MAX),
     }
 }

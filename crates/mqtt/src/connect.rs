@@ -21,7 +21,7 @@ use crate::goodbye::linger;
 use crate::listener::{Permits, places};
 use crate::outbound::Limits;
 use crate::proxy::{Peer, read_source};
-use crate::seat::{Seat, Taken, Wish};
+use crate::seat::{Leaving, Seat, Taken, Wish};
 use crate::session::{Client, NEVER, Owner};
 use crate::transport::{Layer, Transport};
 use crate::will::Will;
@@ -247,6 +247,10 @@ async fn admit(
         && !gateway.authenticator.is_fresh(identity)
         && !gateway.authenticator.is_valid(identity).await?
     {
+        if !is_present {
+            // Its owner may be gone, and with it whoever would end it.
+            seat.leave(Leaving::Goodbye, Some(0));
+        }
         return Err(End::refused(ReasonCode::NotAuthorized, "the credential was revoked"));
     }
     if let Some(mut ticket) = ticket {

@@ -74,8 +74,6 @@ pub(crate) struct Connection {
     pub(crate) answers: Answers,
     /// Messages that the client has acknowledged, and the journal does not know it yet.
     pub(crate) settled: Vec<u64>,
-    /// The next message waits for its record, and will wake the task.
-    pub(crate) awaits_record: bool,
     held: Option<Box<Held>>,
     /// Topics by alias; the first is alias 1, an empty one is not set.
     pub(crate) aliases: Vec<Bytes>,
@@ -124,7 +122,6 @@ impl Connection {
             outbound: Outbound::new(limits),
             answers: Answers::default(),
             settled: Vec::new(),
-            awaits_record: false,
             held: None,
             aliases: Vec::new(),
             waits: Waits::new(admitted.keep_alive_s, gateway.now()),

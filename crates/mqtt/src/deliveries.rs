@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::BytesMut;
+use drover_backbone::Ticket;
 use drover_mqtt_codec::{QoS, ReasonCode};
 use drover_proto::sessions::v1::{self, change::Change};
 
@@ -124,13 +125,15 @@ impl Connection {
             return false;
         }
         state.outbox.mark_suspect();
+        state.awaits_record = false;
         let window = self.outbound.limits.window.into();
         let has_more = loop {
             if output.len() >= WRITE_BYTES {
                 break true;
             }
             let Some(entry) = state.outbox.next(window) else { break false };
-            if awaits_record(entry, cx, &mut self.awaits_record) {
+            if awaits_record(entry, cx) {
+                state.awaits_record = true;
                 break false;
             }
             if self.outbound.publish(entry, &self.gateway.clock, &self.gateway.metrics, output) {
@@ -153,17 +156,12 @@ impl Connection {
     }
 }
 
-/// Whether a QoS 2 message has to wait until its record is durable; then it wakes the task.
-fn awaits_record(entry: &Entry, cx: &Context<'_>, is_waiting: &mut bool) -> bool {
-    let ticket = entry.ticket.as_ref().filter(|_| entry.delivery.qos == QoS::ExactlyOnce);
-    let Some(ticket) = ticket.filter(|ticket| !matches!(ticket.outcome(), Poll::Ready(Ok(())))) else {
-        *is_waiting = false;
-        return false;
-    };
-    if !*is_waiting {
-        *is_waiting = true;
-        loops::wait_for(ticket, cx.waker());
-    }
+/// Whether a message has to wait until its record is durable; then that wakes the task. What is sent can't be forgotten, and all
+/// messages of a frame go out together.
+fn awaits_record(entry: &Entry, cx: &Context<'_>) -> bool {
+    let is_durable = |ticket: &&Ticket| matches!(ticket.outcome(), Poll::Ready(Ok(())));
+    let Some(ticket) = entry.ticket.as_ref().filter(|ticket| !is_durable(ticket)) else { return false };
+    loops::wait_for(ticket, cx.waker());
     true
 }
 

@@ -86,7 +86,7 @@ impl Gateway {
                 env.clock.clone(),
                 options,
             )),
-            spaces: Spaces::new(config.budget),
+            spaces: Spaces::new(config.budget, config.max_queued_bytes_per_tenant),
             metrics: env.metrics.register("mqtt", Metrics::register),
             clock: env.clock.clone(),
             rng: env.rng.clone(),
@@ -145,7 +145,7 @@ impl Gateway {
     /// Sends a message of the platform to a device, on one of its own topics.
     pub(crate) fn tell_device(&self, space: &Arc<Space>, device: &DeviceId, topic: &str, payload: &[u8]) {
         let message = Arc::new(Message::new(topic, payload, QoS::AtLeastOnce));
-        for (session, _) in space.of_device(device) {
+        for (session, _) in space.attached_of(&Owner::Device(device.clone())) {
             if let Some(delivered) = session.deliver_own(&message, self.bounds()) {
                 settle(self, space, &session, delivered);
             }
@@ -185,7 +185,7 @@ impl Gateway {
 
     fn attend_spaces(&self, sweeps: bool) {
         let now_ms = self.clock.now().as_millis();
-        let mut counts = [0; 3];
+        let mut counts = [0; 4];
         for space in self.spaces.all() {
             self.attend(&space, now_ms);
             space.is_watched.store(self.live.has_subscribers(&space.watch_subject), Ordering::Relaxed);
@@ -248,42 +248,46 @@ impl Gateway {
             let Some(change) = change else { return Ok(()) };
             let attached = match &change.of {
                 Some((tenant, party)) => {
-                    let is_known = self.authenticator.learn(tenant, party).await.unwrap_or(true);
+                    // When that fails, it is asked again as the party comes.
+                    let _ = self.authenticator.learn(tenant, party).await;
                     let space = self.spaces.find(tenant);
-                    space.map(|space| self.concerned(&space, party, is_known)).unwrap_or_default()
+                    space.map(|space| self.concerned(&space, party, change.is_gone)).unwrap_or_default()
                 }
                 None => self.spaces.all().iter().flat_map(|space| space.attached()).collect(),
             };
             for (_, attachment) in attached {
                 self.check_credential(&attachment).await;
             }
+            if change.is_gone {
+                // Whoever waits for the end of the sessions waits until it is durable; nobody else does.
+                let journal = self.journal.clone();
+                self.tasks.track(async move {
+                    let _ = journal.flush().await;
+                    drop(change);
+                });
+            }
         }
     }
 
-    /// The connected sessions of a device or an application. A deleted key takes its application's sessions along, also those whose
-    /// client is away: an application is nothing beside its key.
+    /// The connected sessions of a device or an application. One that is gone takes its sessions along, also those whose client is away:
+    /// the next one of its name is another.
     fn concerned(
         &self,
         space: &Arc<Space>,
         party: &Party,
-        is_known: bool,
+        is_gone: bool,
     ) -> Vec<(Arc<Session>, Arc<Attachment>)> {
-        let key = match party {
-            Party::Device(device) => return space.of_device(device),
-            Party::Application(key) => key,
+        let owner = match party {
+            Party::Device(device) => Owner::Device(device.clone()),
+            Party::Application(key) => Owner::Application(key.clone()),
         };
-        let sessions = space.of_owner(&Owner::Application(key.clone()));
-        if !is_known {
-            for session in sessions {
-                self.end_session(space, &session, Ending::CredentialGone);
-            }
-            return Vec::new();
+        if !is_gone {
+            return space.attached_of(&owner);
         }
-        let attachment = |session: Arc<Session>| {
-            let attachment = session.state.lock().attachment.clone()?;
-            Some((session, attachment))
-        };
-        sessions.into_iter().filter_map(attachment).collect()
+        for session in space.of_owner(&owner) {
+            self.end_session(space, &session, Ending::CredentialGone);
+        }
+        Vec::new()
     }
 
     /// A session whose credential can't be checked ends too: it may connect again when that works.

@@ -11,6 +11,7 @@
 //! `restart` makes sessions of both (`recovery`) again.
 
 mod answers;
+mod backlog;
 mod budget;
 mod checkpoint;
 mod config;

@@ -93,22 +93,26 @@ thread_local! {
 #[derive(Default)]
 struct Waiting {
     frames: Vec<(Ticket, Vec<Waker>)>,
-    /// Wakes [`pass_on`].
+    /// Wakes [`pass_on`]; there from its first turn on.
     waker: Option<Waker>,
 }
 
-/// Wakes the task when the ticket's frame has become durable, or never will.
-pub(crate) fn wait_for(ticket: &Ticket, waker: &Waker) {
+/// Wakes the task when the ticket's frame has become durable, or never will. `false` on a thread that serves no connections: there nothing
+/// wakes it.
+pub(crate) fn wait_for(ticket: &Ticket, waker: &Waker) -> bool {
     WAITING.with_borrow_mut(|waiting| {
+        let Some(passes_on) = &waiting.waker else { return false };
         if let Some((_, wakers)) = waiting.frames.iter_mut().find(|(frame, _)| frame.same_frame(ticket)) {
-            wakers.push(waker.clone());
-            return;
+            // A task that looks again need not be woken twice.
+            if wakers.last().is_none_or(|last| !last.will_wake(waker)) {
+                wakers.push(waker.clone());
+            }
+        } else {
+            waiting.frames.push((ticket.clone(), vec![waker.clone()]));
+            passes_on.wake_by_ref();
         }
-        waiting.frames.push((ticket.clone(), vec![waker.clone()]));
-        if let Some(waker) = &waiting.waker {
-            waker.wake_by_ref();
-        }
-    });
+        true
+    })
 }
 
 /// Wakes the connections of frames that are settled.

@@ -30,7 +30,9 @@ pub(crate) struct Metrics {
     pub(crate) checkpoints: Counter,
     pub(crate) checkpoint_failures: Counter,
     pub(crate) sessions_expired: Counter,
-    pub(crate) sessions_over_bound: Counter,
+    sessions_over_bound: Family<Label, Counter>,
+    pub(crate) sessions_refused: Counter,
+    queued_bytes: Gauge,
     pub(crate) acknowledged: Counter,
     pub(crate) acknowledgements: Counter,
     pub(crate) bytes_received: Counter,
@@ -66,7 +68,9 @@ impl Metrics {
             checkpoints: Counter::default(),
             checkpoint_failures: Counter::default(),
             sessions_expired: Counter::default(),
-            sessions_over_bound: Counter::default(),
+            sessions_over_bound: Family::default(),
+            sessions_refused: Counter::default(),
+            queued_bytes: Gauge::default(),
             acknowledged: Counter::default(),
             acknowledgements: Counter::default(),
             bytes_received: Counter::default(),
@@ -127,16 +131,26 @@ impl Metrics {
         registry.register("sessions_expired", "Sessions that expired", self.sessions_expired.clone());
         registry.register(
             "sessions_over_bound",
-            "Sessions ended because too much waited for their clients",
+            "Sessions ended because too much waited, by whose bound that was",
             self.sessions_over_bound.clone(),
+        );
+        registry.register(
+            "sessions_refused",
+            "New sessions refused because the tenant has too many",
+            self.sessions_refused.clone(),
+        );
+        registry.register(
+            "queued_bytes",
+            "Bytes of QoS 1 and 2 messages that wait for clients",
+            self.queued_bytes.clone(),
         );
         registry.register("pauses", "Times that reading of a client paused", self.pauses.clone());
         registry.register("paused", "Clients whose reading is paused", self.paused.clone());
     }
 
-    /// How many sessions, subscriptions and retained messages there are.
-    pub(crate) fn counted(&self, counts: [usize; 3]) {
-        let gauges = [&self.sessions, &self.subscriptions, &self.retained_messages];
+    /// How many sessions, subscriptions, retained messages and bytes in queues there are.
+    pub(crate) fn counted(&self, counts: [usize; 4]) {
+        let gauges = [&self.sessions, &self.subscriptions, &self.retained_messages, &self.queued_bytes];
         for (gauge, count) in gauges.into_iter().zip(counts) {
             gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
         }
@@ -164,6 +178,11 @@ impl Metrics {
 
     pub(crate) fn over_budget(&self, budget: &'static str) {
         self.over_budget.get_or_create(&[("budget", budget)]).inc();
+    }
+
+    /// Whose bound it was: `session` or `tenant`.
+    pub(crate) fn session_over_bound(&self, bound: &'static str) {
+        self.sessions_over_bound.get_or_create(&[("bound", bound)]).inc();
     }
 
     pub(crate) fn dropped(&self, reason: &'static str) {

@@ -2,6 +2,8 @@
 //! A checkpoint is taken while changes go on, so it may hold some of the changes that follow its position: folding them again
 //! changes nothing. No I/O here.
 
+mod known;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::hash::BuildHasher;
 use std::sync::Arc;
@@ -13,16 +15,19 @@ use drover_proto::sessions::v1::{
     Unsubscribed,
 };
 use hashbrown::{DefaultHashBuilder, HashTable};
+use prost::Message as _;
 
 use crate::session::NEVER;
 use crate::store::Numbers;
 
+use self::known::{Known, RecoveredSessions};
+
 /// A fold under way: first what was saved, then changes in the order of the journal, then telemetry.
 #[derive(Default)]
 pub(crate) struct Recovery {
-    sessions: HashMap<u64, Session>,
-    /// The number of the live session of each tenant, owner and client id.
-    clients: HashTable<u64>,
+    sessions: HashMap<u64, Known>,
+    /// The live session of each tenant, owner and client id: their hash, and its number.
+    clients: HashTable<(u64, u64)>,
     hasher: DefaultHashBuilder,
     retained: HashMap<Arc<str>, HashMap<String, Message>>,
     retained_changed: HashSet<(Arc<str>, String)>,
@@ -46,10 +51,8 @@ struct Session {
 }
 
 /// What a fold results in.
-#[derive(Debug, Default)]
 pub(crate) struct Recovered {
-    /// In the order of their numbers.
-    pub(crate) sessions: Vec<RecoveredSession>,
+    pub(crate) sessions: RecoveredSessions,
     /// By tenant and topic.
     pub(crate) retained: Vec<(String, Message)>,
     /// Tenant and topic of retained messages that the database has otherwise, for the next checkpoint.
@@ -87,9 +90,7 @@ impl Recovery {
         if let Some(message) = state.will.as_ref().and_then(|will| will.message.as_ref()) {
             self.saw_message(message.number);
         }
-        let tenant = self.tenant(tenant);
-        let session =
-            Session { saved: true, saved_sequence: state.next_sequence, ..Session::new(tenant, state) };
+        let session = Session::saved(self.tenant(tenant), state);
         self.take_in(number, session);
     }
 
@@ -152,9 +153,9 @@ impl Recovery {
 
     /// Clients that were connected have left at `now_ms`.
     pub(crate) fn finish(self, now_ms: i64) -> Recovered {
-        let mut sessions: Vec<_> =
-            self.sessions.into_iter().map(|(number, session)| session.finish(number, now_ms)).collect();
-        sessions.sort_unstable_by_key(|session| session.number);
+        let mut numbers: Vec<_> = self.sessions.keys().copied().collect();
+        numbers.sort_unstable();
+        let sessions = RecoveredSessions { numbers: numbers.into_iter(), known: self.sessions, now_ms };
         let mut retained: Vec<_> = (self.retained.into_iter())
             .flat_map(|(tenant, topics)| {
                 topics.into_values().map(move |message| (tenant.to_string(), message))
@@ -196,10 +197,11 @@ impl Recovery {
     /// Adds a session, which ends an older one of the same client. A checkpoint may already hold a newer one: that stays.
     fn take_in(&mut self, number: u64, session: Session) {
         let hash = self.hash(&session);
-        let other = self.clients.find(hash, |other| {
-            self.sessions.get(other).is_some_and(|other| other.is_of_client_of(&session))
+        let other = self.clients.find(hash, |(same_hash, other)| {
+            *same_hash == hash
+                && self.sessions.get(other).is_some_and(|other| other.is_of_client_of(&session))
         });
-        match other.copied() {
+        match other.map(|(_, other)| *other) {
             Some(newer) if newer > number => {
                 if session.saved {
                     self.ended.insert(number);
@@ -209,16 +211,13 @@ impl Recovery {
             Some(older) => self.end(older),
             None => {}
         }
-        self.sessions.insert(number, session);
-        let (sessions, hasher) = (&self.sessions, &self.hasher);
-        self.clients.insert_unique(hash, number, |number| {
-            sessions.get(number).map_or(0, |session| hasher.hash_one(session.client()))
-        });
+        self.sessions.insert(number, Known::of(session));
+        self.clients.insert_unique(hash, (hash, number), |(hash, _)| *hash);
     }
 
     fn end(&mut self, number: u64) {
-        let Some(session) = self.sessions.remove(&number) else { return };
-        if let Ok(entry) = self.clients.find_entry(self.hash(&session), |other| *other == number) {
+        let Some(session) = self.sessions.remove(&number).map(Known::into_session) else { return };
+        if let Ok(entry) = self.clients.find_entry(self.hash(&session), |(_, other)| *other == number) {
             entry.remove();
         }
         if session.saved {
@@ -261,7 +260,7 @@ impl Recovery {
     /// A live session that something changes. 0 is none.
     fn session(&mut self, number: u64) -> Option<&mut Session> {
         self.saw_session(number);
-        let session = self.sessions.get_mut(&number)?;
+        let session = self.sessions.get_mut(&number)?.open();
         session.changed = true;
         Some(session)
     }
@@ -290,6 +289,15 @@ impl Recovery {
 }
 
 impl Session {
+    fn saved(tenant: Arc<str>, state: SessionState) -> Self {
+        Self { saved: true, saved_sequence: state.next_sequence, ..Self::new(tenant, state) }
+    }
+
+    /// One that nothing has happened to since it was saved.
+    fn of(tenant: Arc<str>, state: &[u8]) -> Self {
+        Self::saved(tenant, SessionState::decode(state).expect("it was encoded here"))
+    }
+
     fn new(tenant: Arc<str>, state: SessionState) -> Self {
         Self {
             tenant,
@@ -307,10 +315,6 @@ impl Session {
     /// Whose session it is.
     fn client(&self) -> (&str, &str, &str) {
         (&self.tenant, &self.state.owner, &self.state.client_id)
-    }
-
-    fn is_of_client_of(&self, other: &Self) -> bool {
-        self.client() == other.client()
     }
 
     fn open(&mut self, opened: Opened, received_us: i64) {

@@ -97,13 +97,15 @@ fn restore(gateway: &Arc<Gateway>, recovered: Recovered) {
         }
     }
     recovered.ended.into_iter().for_each(|number| gateway.journal.forget(number));
-    if !recovered.sessions.is_empty() {
-        let connected = recovered.sessions.iter().filter(|session| session.was_connected).count();
-        tracing::info!(sessions = recovered.sessions.len(), connected, "sessions have outlived the server");
-    }
+    let (mut sessions, mut connected) = (0, 0);
     let mut messages = HashMap::new();
     for session in recovered.sessions {
+        sessions += 1;
+        connected += usize::from(session.was_connected);
         restore_session(gateway, session, &mut messages);
+    }
+    if sessions > 0 {
+        tracing::info!(sessions, connected, "sessions have outlived the server");
     }
 }
 
@@ -126,7 +128,7 @@ fn restore_session(
     };
     let key = SessionKey { owner, client_id: recovered.state.client_id.as_str().into() };
     let (number, is_changed) = (recovered.number, recovered.changed);
-    let state = state(&key, recovered, messages);
+    let state = state((&space, &key), recovered, messages);
     let next_ms = state.next_due_ms();
     let subscriptions = state.subscriptions.clone();
     let session = Arc::new(Session::of(key, number, state));
@@ -142,7 +144,11 @@ fn restore_session(
     }
 }
 
-fn state(key: &SessionKey, recovered: RecoveredSession, messages: &mut HashMap<u64, Arc<Message>>) -> State {
+fn state(
+    (space, key): (&Space, &SessionKey),
+    recovered: RecoveredSession,
+    messages: &mut HashMap<u64, Arc<Message>>,
+) -> State {
     let RecoveredSession { state, fresh, settled, .. } = recovered;
     let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
     let fresh = fresh.into_iter().map(|(target, message)| {
@@ -153,6 +159,7 @@ fn state(key: &SessionKey, recovered: RecoveredSession, messages: &mut HashMap<u
         (target.sequence, delivery_from(&target, message))
     });
     let outbox = Outbox::restore(Restored {
+        backlog: space.backlog.clone(),
         next_sequence: state.next_sequence,
         received: state.received,
         stored: size(state.queued),
@@ -163,11 +170,14 @@ fn state(key: &SessionKey, recovered: RecoveredSession, messages: &mut HashMap<u
         settled,
     });
     let at_risk = u16::try_from(state.at_risk).unwrap_or(u16::MAX);
+    let mut subscriptions: Vec<_> =
+        state.subscriptions.into_iter().map(|some| subscription(key, some)).collect();
+    subscriptions.shrink_to_fit();
     let unreleased = state.unreleased.iter().filter_map(|id| NonZeroU16::new(u16::try_from(*id).ok()?));
     State {
         attachment: None,
         has_ended: false,
-        subscriptions: state.subscriptions.into_iter().map(|some| subscription(key, some)).collect(),
+        subscriptions,
         outbox,
         unreleased: unreleased
             .map(|packet_id| Unreleased { packet_id, ticket: None, is_counted: false })
@@ -179,6 +189,7 @@ fn state(key: &SessionKey, recovered: RecoveredSession, messages: &mut HashMap<u
         armed_ms: None,
         at_risk,
         is_loading: false,
+        awaits_record: false,
         place: None,
         has_record: true,
     }

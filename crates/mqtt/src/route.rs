@@ -94,9 +94,9 @@ pub(crate) fn settle(gateway: &Gateway, space: &Arc<Space>, session: &Arc<Sessio
         Delivered::Queued | Delivered::Ended => {}
         Delivered::Dropped => gateway.metrics.dropped("queue full"),
         Delivered::Away => gateway.metrics.dropped("client away"),
-        Delivered::Over => {
+        Delivered::Over(full) => {
             gateway.metrics.dropped("session ended over a full queue");
-            gateway.end_over_bound(space, session);
+            gateway.end_over_bound(space, session, full);
         }
     }
 }
@@ -149,12 +149,15 @@ fn keep(
         _ => None,
     });
     published.targets = placed.collect();
-    let ticket = append(gateway, space, published)?;
+    let ticket = append(gateway, space, published).inspect_err(|_| {
+        let placed = deliveries.iter().zip(&places).filter(|(_, place)| matches!(place, Some(Ok(_))));
+        placed.for_each(|((session, delivery), _)| session.cancel(delivery.message.size()));
+    })?;
     appended();
     for ((session, delivery), place) in deliveries.into_iter().zip(places) {
         let delivered = match place {
             Some(Ok(sequence)) => {
-                session.put(sequence, delivery, Some(ticket.clone()));
+                session.put(sequence, delivery, &ticket);
                 gateway.journal.touch(space, &session);
                 Delivered::Queued
             }

@@ -83,11 +83,26 @@ impl<S> Tree<S> {
         self.left(existed)
     }
 
-    /// Subscribes a session as a member of a group (MQTT 5, 4.8.2); beyond that as `subscribe`.
-    pub(crate) fn subscribe_shared(&mut self, group: &str, filter: &str, member: Member<S>) -> bool {
-        let existed = self.shared.slot(filter).get_or_insert_default().insert(group, member);
+    /// Subscribes a session as a member of a group (MQTT 5, 4.8.2), who is present or away; beyond that as `subscribe`.
+    pub(crate) fn subscribe_shared(
+        &mut self,
+        group: &str,
+        filter: &str,
+        member: Member<S>,
+        is_present: bool,
+    ) -> bool {
+        let existed = self.shared.slot(filter).get_or_insert_default().insert(group, member, is_present);
         self.len += usize::from(!existed);
         existed
+    }
+
+    /// Notes whether a member of a group is present. Of a session that is none it changes nothing.
+    pub(crate) fn note_presence(&mut self, group: &str, filter: &str, number: u64, is_present: bool) {
+        self.shared.change(filter, |groups| {
+            if let Some(groups) = groups {
+                groups.note(group, number, is_present);
+            }
+        });
     }
 
     /// Answers whether there was such a subscription.

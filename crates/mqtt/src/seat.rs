@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use drover_backbone::Ticket;
-use drover_gateway::Place;
-use drover_model::TenantId;
+use drover_gateway::{Place, RefusedReason, Sender};
+use drover_model::{Channel, TenantId};
 use drover_mqtt_codec::ReasonCode;
 use drover_mqtt_codec::topic::TopicFilter;
 use drover_proto::sessions::v1::{self, change::Change};
@@ -13,6 +13,7 @@ use crate::deliveries::at_risk;
 use crate::error::End;
 use crate::gateway::Gateway;
 use crate::journal::{suspect_to, will_to};
+use crate::outbox::Full;
 use crate::session::{Attachment, Client, Ending, Session, SessionKey, State, Subscription};
 use crate::space::{Sessions, Space};
 use crate::will::{self, Will};
@@ -73,9 +74,12 @@ impl Seat {
         let attachment = Arc::new(Attachment::new(client));
         let mut displaced = Displaced::default();
         let now_ms = gateway.clock.now().as_millis();
-        let (session, is_present) = {
+        let (session, is_present, groups) = {
             let mut sessions = space.sessions.lock();
-            let known = sessions.by_key.get(&key).cloned();
+            let known = sessions.get(&key).cloned();
+            if known.is_none() {
+                has_room(gateway, &sessions)?;
+            }
             // Whoever takes a connection over takes its place, too.
             let inherited = known.as_ref().and_then(|known| known.state.lock().place.take());
             let Some(place) = inherited.or(wish.place) else {
@@ -89,7 +93,7 @@ impl Seat {
             let is_present = known.is_some();
             let session = match known {
                 Some(session) => session,
-                None => begin(&mut sessions, gateway, key, &attachment),
+                None => begin(&mut sessions, gateway, &space, (key, &attachment)),
             };
             sessions.attach(&session, &attachment);
             let mut state = session.state.lock();
@@ -98,15 +102,18 @@ impl Seat {
             state.will = wish.will;
             state.at_risk = at_risk(wish.window);
             state.place = Some(place);
+            state.awaits_record = false;
             state.outbox.rewind();
             // MQTT 5, 4.9: windows begin anew with the connection.
             state.unreleased.iter_mut().for_each(|known| known.is_counted = false);
             if let Some(at_ms) = state.armed_ms.take() {
                 space.disarm(session.number, at_ms);
             }
+            let groups = state.shared_filters();
             drop(state);
-            (session, is_present)
+            (session, is_present, groups)
         };
+        space.note_presence(&session, &groups);
         if wish.expiry_s > 0 {
             session.set_durable();
         }
@@ -148,7 +155,7 @@ impl Seat {
         let (gateway, space, session) = (&self.gateway, &self.space, &self.session);
         space.sessions.lock().detach(session, &self.attachment);
         let now_ms = gateway.clock.now().as_millis();
-        let (will, closed) = {
+        let (will, closed, groups) = {
             let mut state = session.state.lock();
             if !state.is_held_by(&self.attachment) {
                 return;
@@ -158,17 +165,24 @@ impl Seat {
             state.offline_since_ms = now_ms;
             state.expiry_s = expiry_s.unwrap_or(state.expiry_s);
             let dropped = state.outbox.rewind();
+            state.subscriptions.shrink_to_fit();
             gateway.metrics.dropped_many("client away", dropped);
             if leaving == Leaving::Goodbye {
                 state.will = None;
             }
             if state.expiry_s == 0 {
                 state.has_ended = true;
-                (state.will.take(), None)
+                (state.will.take(), None, Vec::new())
             } else {
-                (stand_by(&mut state, now_ms), Some(closed(session, &state)))
+                let will = stand_by(&mut state, now_ms);
+                (will, Some(closed(session, &state)), state.shared_filters())
             }
         };
+        // Before the will: it is not for whoever leaves, when another may have it.
+        match closed {
+            None => gateway.withdraw(space, session),
+            Some(_) => space.note_presence(session, &groups),
+        }
         let sent = will.and_then(|will| will::send(gateway, space, session, *will));
         match closed {
             None => {
@@ -209,13 +223,24 @@ fn may_resume(state: &State, client: &Client, now_ms: i64) -> bool {
     is_alive(state, now_ms) && (client.scopes().is_none() || state.subscriptions.iter().all(covers))
 }
 
+/// Whether the tenant may have a further session.
+fn has_room(gateway: &Gateway, sessions: &Sessions) -> Result<(), End> {
+    let max = gateway.config.max_sessions_per_tenant;
+    if max == 0 || sessions.len() < max {
+        return Ok(());
+    }
+    gateway.metrics.sessions_refused.inc();
+    Err(End::refused(ReasonCode::QuotaExceeded, "the tenant has too many sessions"))
+}
+
 fn begin(
     sessions: &mut Sessions,
     gateway: &Gateway,
-    key: SessionKey,
-    attachment: &Arc<Attachment>,
+    space: &Space,
+    (key, attachment): (SessionKey, &Arc<Attachment>),
 ) -> Arc<Session> {
-    let session = Arc::new(Session::new(key, gateway.journal.session_number(), attachment.clone()));
+    let number = gateway.journal.session_number();
+    let session = Arc::new(Session::new(key, number, attachment.clone(), &space.backlog));
     sessions.insert(&session);
     session
 }
@@ -254,7 +279,7 @@ fn closed(session: &Session, state: &State) -> (v1::Closed, Option<i64>) {
         sent_through: state.outbox.sent_through,
         will_due_ms,
         expiry_s: state.expiry_s,
-        suspect: state.outbox.suspect.map(suspect_to),
+        suspect: state.outbox.suspect().map(suspect_to),
     };
     (closed, state.next_due_ms())
 }
@@ -271,21 +296,29 @@ impl Gateway {
         if let Some(attachment) = displaced.attachment {
             attachment.end(Ending::TakenOver);
         }
+        if let Some(session) = &displaced.ended {
+            self.withdraw(space, session);
+        }
         let sent = displaced.will.and_then(|(session, will)| will::send(self, space, &session, *will));
         displaced.ended.and_then(|session| self.bury(space, &session, sent))
     }
 
-    /// Takes a session that has ended out of everything; answers what tells that this is durable. With a will, its end is noted when that
-    /// is durable: a kill in between loses neither.
+    /// Takes the subscriptions of a session that has ended out of the topic tree.
+    fn withdraw(&self, space: &Space, session: &Session) {
+        let subscriptions = std::mem::take(&mut session.state.lock().subscriptions);
+        space.unsubscribe(session.number, subscriptions.iter().map(|subscription| &*subscription.filter));
+    }
+
+    /// Takes a session that has ended and is withdrawn out of everything else; answers what tells that this is durable. With a will, its end
+    /// is noted when that is durable: a kill in between loses neither.
     fn bury(&self, space: &Arc<Space>, session: &Arc<Session>, will: Option<Ticket>) -> Option<Ticket> {
         space.sessions.lock().remove(session);
-        let (subscriptions, has_record) = {
+        let has_record = {
             let mut state = session.state.lock();
             state.outbox = Default::default();
             state.unreleased = Vec::new();
-            (std::mem::take(&mut state.subscriptions), state.has_record)
+            state.has_record
         };
-        space.unsubscribe(session.number, subscriptions.iter().map(|subscription| &*subscription.filter));
         if !has_record {
             return None;
         }
@@ -300,14 +333,40 @@ impl Gateway {
         None
     }
 
-    /// Ends a session whose queue is over its bound; its will is published soon.
-    pub(crate) fn end_over_bound(&self, space: &Arc<Space>, session: &Arc<Session>) {
-        if self.end_session(space, session, Ending::QueueFull) {
-            tracing::warn!(
-                tenant.id = %space.tenant.as_str(), session.number,
-                "a session ended because too many messages waited for its client"
-            );
-            self.metrics.sessions_over_bound.inc();
+    /// Ends a session for which there was no room in its queue, or in those of its tenant; its will is published soon.
+    pub(crate) fn end_over_bound(&self, space: &Arc<Space>, session: &Arc<Session>, full: Full) {
+        let (ending, bound, reason) = match full {
+            Full::Session => (Ending::QueueFull, "session", "queue over its bound"),
+            Full::Tenant => (Ending::TenantFull, "tenant", "queues of the tenant over their bound"),
+        };
+        let (messages, bytes) = {
+            let outbox = &session.state.lock().outbox;
+            (outbox.len(), outbox.bytes())
+        };
+        if !self.end_session(space, session, ending) {
+            return;
+        }
+        tracing::warn!(
+            tenant.id = %space.tenant.as_str(), session.number, bound,
+            "a session ended because too many messages waited"
+        );
+        self.metrics.session_over_bound(bound);
+        let event = serde_json::json!({
+            "event": "session_ended",
+            "reason": reason,
+            "client_id": &*session.key.client_id,
+            "messages": messages,
+            "bytes": bytes,
+        });
+        self.tell_of_device(space, session, &event);
+    }
+
+    /// Writes an event of a session's device as if the device had sent it; other clients have no events.
+    fn tell_of_device(&self, space: &Space, session: &Session, event: &serde_json::Value) {
+        let Some(device) = session.key.owner.device() else { return };
+        let sender = Sender { tenant: &space.tenant, device, publish: None };
+        if self.ingress.accept(&sender, Channel::Event, "", event.to_string().as_bytes()).is_err() {
+            self.refused(&space.tenant, RefusedReason::LogBusy);
         }
     }
 
@@ -319,12 +378,15 @@ impl Gateway {
                 return false;
             }
             state.has_ended = true;
+            // Makes room at once, though the session may wait for its will.
+            state.outbox = Default::default();
             state.attachment.take()
         };
         if let Some(attachment) = attachment {
             attachment.end(ending);
             space.sessions.lock().detach(session, &attachment);
         }
+        self.withdraw(space, session);
         if session.state.lock().will.is_some() {
             // Not here: it may reach the next session over its bound.
             space.arm(session, 0);
@@ -350,6 +412,9 @@ impl Gateway {
                 let will = if is_due { state.will.take() } else { None };
                 (will, state.has_ended, state.next_due_ms())
             };
+            if has_ended {
+                self.withdraw(space, &session);
+            }
             let sent = will.and_then(|will| will::send(self, space, &session, *will));
             if has_ended {
                 self.bury(space, &session, sent);

@@ -4,6 +4,7 @@ use std::fmt;
 use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
+use std::task::{Wake, Waker};
 
 use drover_backbone::Ticket;
 use drover_gateway::{Identity, Place};
@@ -12,8 +13,10 @@ use drover_mqtt_codec::topic;
 use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 
+use crate::backlog::Backlog;
+use crate::loops;
 use crate::message::{Delivery, Message};
-use crate::outbox::{Bounds, Entry, Outbox};
+use crate::outbox::{Bounds, Entry, Full, Outbox};
 use crate::router::Options;
 use crate::will::Will;
 
@@ -128,6 +131,7 @@ pub(crate) enum Ending {
     CredentialGone = 2,
     QueueFull = 3,
     ByOperator = 4,
+    TenantFull = 5,
 }
 
 /// One connection, as others see it.
@@ -161,8 +165,15 @@ impl Attachment {
             2 => Some(Ending::CredentialGone),
             3 => Some(Ending::QueueFull),
             4 => Some(Ending::ByOperator),
+            5 => Some(Ending::TenantFull),
             _ => None,
         }
+    }
+}
+
+impl Wake for Attachment {
+    fn wake(self: Arc<Self>) {
+        self.waker.wake();
     }
 }
 
@@ -207,6 +218,8 @@ pub(crate) struct State {
     pub(crate) at_risk: u16,
     /// A page of the queue is on its way from the database.
     pub(crate) is_loading: bool,
+    /// The next message waits until its record is durable, and what waits for that will wake the connection.
+    pub(crate) awaits_record: bool,
     /// Of the connection, among those of the tenant.
     pub(crate) place: Option<Place<TenantId>>,
     /// An `Opened` of it stands in the journal.
@@ -217,6 +230,12 @@ impl State {
     /// Whether the connection has the session still.
     pub(crate) fn is_held_by(&self, attachment: &Arc<Attachment>) -> bool {
         self.attachment.as_ref().is_some_and(|current| Arc::ptr_eq(current, attachment))
+    }
+
+    /// The filters of its shared subscriptions.
+    pub(crate) fn shared_filters(&self) -> Vec<Box<str>> {
+        let filters = self.subscriptions.iter().map(|subscription| &subscription.filter);
+        filters.filter(|filter| filter.starts_with("$share/")).cloned().collect()
     }
 
     /// When a session whose client left ends; `None` when never.
@@ -239,8 +258,8 @@ pub(crate) enum Delivered {
     Dropped,
     /// QoS 0, and the client is away.
     Away,
-    /// QoS 1 or 2, and the queue is over its bound: the session has to end.
-    Over,
+    /// QoS 1 or 2, and a bound is reached: the session has to end.
+    Over(Full),
     /// The session has ended meanwhile.
     Ended,
 }
@@ -258,12 +277,17 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    pub(crate) fn new(key: SessionKey, number: u64, attachment: Arc<Attachment>) -> Self {
+    pub(crate) fn new(
+        key: SessionKey,
+        number: u64,
+        attachment: Arc<Attachment>,
+        backlog: &Arc<Backlog>,
+    ) -> Self {
         let state = State {
             attachment: Some(attachment),
             has_ended: false,
             subscriptions: Vec::new(),
-            outbox: Outbox::default(),
+            outbox: Outbox::of(backlog),
             unreleased: Vec::new(),
             expiry_s: 0,
             will: None,
@@ -272,6 +296,7 @@ impl Session {
             armed_ms: None,
             at_risk: 0,
             is_loading: false,
+            awaits_record: false,
             place: None,
             has_record: false,
         };
@@ -306,17 +331,32 @@ impl Session {
         if state.has_ended {
             return Err(Delivered::Ended);
         }
-        state.outbox.reserve(bytes, bounds).ok_or(Delivered::Over)
+        state.outbox.reserve(bytes, bounds).map_err(Delivered::Over)
     }
 
-    /// Puts a QoS 1 or 2 message at its place and wakes the connection.
-    pub(crate) fn put(&self, sequence: u64, delivery: Delivery, ticket: Option<Ticket>) {
+    /// Gives a place back that stays empty.
+    pub(crate) fn cancel(&self, bytes: usize) {
+        self.state.lock().outbox.cancel(bytes);
+    }
+
+    /// Puts a QoS 1 or 2 message at its place. The connection is woken when it can be sent: when its record is durable.
+    pub(crate) fn put(&self, sequence: u64, delivery: Delivery, ticket: &Ticket) {
         let mut state = self.state.lock();
         if state.has_ended {
             return;
         }
-        state.outbox.push(Entry { sequence, delivery, ticket, is_sent: false, is_stored: false });
-        wake(&state);
+        let entry =
+            Entry { sequence, delivery, ticket: Some(ticket.clone()), is_sent: false, is_stored: false };
+        state.outbox.push(entry);
+        // One that waits for a record is woken by that one: this message stands behind its.
+        if let Some(attachment) = state.attachment.as_ref().filter(|_| !state.awaits_record) {
+            let waker = Waker::from(attachment.clone());
+            if loops::wait_for(ticket, &waker) {
+                state.awaits_record = true;
+            } else {
+                waker.wake();
+            }
+        }
     }
 
     /// Delivers a message that is not for the journal.
@@ -333,8 +373,9 @@ impl Session {
                 return Delivered::Dropped;
             }
         } else {
-            let Some(sequence) = state.outbox.reserve(delivery.message.size(), bounds) else {
-                return Delivered::Over;
+            let sequence = match state.outbox.reserve(delivery.message.size(), bounds) {
+                Ok(sequence) => sequence,
+                Err(full) => return Delivered::Over(full),
             };
             state.outbox.push(Entry { sequence, delivery, ticket: None, is_sent: false, is_stored: false });
         }

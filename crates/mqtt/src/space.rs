@@ -1,16 +1,18 @@
 //! What the clients of one tenant share: topics, retained messages, the register of sessions and their timers. A client has the space
 //! of its own tenant and no way to another's.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use drover_backbone::token;
-use drover_model::{DeviceId, Tenant, TenantId};
-use hashbrown::{HashMap, HashSet};
+use drover_model::{Tenant, TenantId};
+use hashbrown::{DefaultHashBuilder, HashMap, HashSet, HashTable};
 use parking_lot::{Mutex, RwLock};
 use tokio::time::Instant;
 
+use crate::backlog::Backlog;
 use crate::budget::Buckets;
 use crate::config;
 use crate::message::Message;
@@ -33,6 +35,8 @@ pub(crate) struct Space {
     /// Sessions by the time at which something is due for them: a will, or their end.
     timers: Mutex<Timers>,
     pub(crate) buckets: Buckets,
+    /// What waits in all queues.
+    pub(crate) backlog: Arc<Backlog>,
 }
 
 /// Sessions by time in milliseconds since 1970, then number.
@@ -107,58 +111,70 @@ impl RetainedMessages {
 /// The register of a tenant's sessions.
 #[derive(Default)]
 pub(crate) struct Sessions {
-    pub(crate) by_key: HashMap<SessionKey, Arc<Session>>,
+    /// By the hash of their keys, which is here so that the table grows without a look at the sessions.
+    by_key: HashTable<(u64, Arc<Session>)>,
+    hasher: DefaultHashBuilder,
     /// The same ones, by number.
     by_number: BTreeMap<u64, Arc<Session>>,
     /// The connected ones, by number.
     attached: HashMap<u64, (Arc<Session>, Arc<Attachment>)>,
-    by_device: HashMap<DeviceId, Vec<u64>>,
+    /// The same ones as in `by_number`, by a hash of their owner, which several may share.
+    by_owner: BTreeSet<(u64, u64)>,
 }
 
 impl Sessions {
+    pub(crate) fn len(&self) -> usize {
+        self.by_key.len()
+    }
+
+    pub(crate) fn get(&self, key: &SessionKey) -> Option<&Arc<Session>> {
+        let hash = self.hasher.hash_one(key);
+        self.by_key.find(hash, |(_, session)| session.key == *key).map(|(_, session)| session)
+    }
+
     pub(crate) fn attach(&mut self, session: &Arc<Session>, attachment: &Arc<Attachment>) {
-        let known = self.attached.insert(session.number, (session.clone(), attachment.clone()));
-        if known.is_none()
-            && let Some(device) = session.key.owner.device()
-        {
-            self.by_device.entry(device.clone()).or_default().push(session.number);
-        }
+        self.attached.insert(session.number, (session.clone(), attachment.clone()));
     }
 
     pub(crate) fn detach(&mut self, session: &Session, attachment: &Arc<Attachment>) {
         let is_current =
             self.attached.get(&session.number).is_some_and(|(_, current)| Arc::ptr_eq(current, attachment));
-        if !is_current {
-            return;
-        }
-        self.attached.remove(&session.number);
-        if let Some(device) = session.key.owner.device()
-            && let Some(of_device) = self.by_device.get_mut(device)
-        {
-            of_device.retain(|number| *number != session.number);
-            if of_device.is_empty() {
-                self.by_device.remove(device);
-            }
+        if is_current {
+            self.attached.remove(&session.number);
         }
     }
 
     /// Puts a session into the register, in the place of another with its key.
     pub(crate) fn insert(&mut self, session: &Arc<Session>) {
-        self.by_key.insert(session.key.clone(), session.clone());
+        let hash = self.hasher.hash_one(&session.key);
+        let is_it = |(_, other): &(u64, Arc<Session>)| other.key == session.key;
+        let place = self.by_key.entry(hash, is_it, |(hash, _)| *hash);
+        place.insert((hash, session.clone()));
         self.by_number.insert(session.number, session.clone());
+        self.by_owner.insert((self.hasher.hash_one(&session.key.owner), session.number));
     }
 
     /// Takes a session out of the register, unless another has its place.
     pub(crate) fn remove(&mut self, session: &Arc<Session>) {
         self.by_number.remove(&session.number);
-        if self.by_key.get(&session.key).is_some_and(|current| Arc::ptr_eq(current, session)) {
-            self.by_key.remove(&session.key);
+        self.by_owner.remove(&(self.hasher.hash_one(&session.key.owner), session.number));
+        let hash = self.hasher.hash_one(&session.key);
+        if let Ok(place) = self.by_key.find_entry(hash, |(_, current)| Arc::ptr_eq(current, session)) {
+            place.remove();
         }
+    }
+
+    /// All sessions of one owner.
+    fn of_owner(&self, owner: &Owner) -> impl Iterator<Item = &Arc<Session>> {
+        let hash = self.hasher.hash_one(owner);
+        let numbers = self.by_owner.range((hash, 0)..=(hash, u64::MAX));
+        let sessions = numbers.filter_map(|(_, number)| self.by_number.get(number));
+        sessions.filter(move |session| session.key.owner == *owner)
     }
 }
 
 impl Space {
-    pub(crate) fn new(tenant: Tenant, buckets: Buckets) -> Self {
+    pub(crate) fn new(tenant: Tenant, buckets: Buckets, backlog: Backlog) -> Self {
         Self {
             is_watched: AtomicBool::new(false),
             watch_subject: format!("message.{}", token(tenant.as_str())).into(),
@@ -168,6 +184,7 @@ impl Space {
             sessions: Mutex::default(),
             timers: Mutex::default(),
             buckets,
+            backlog: Arc::new(backlog),
         }
     }
 
@@ -180,10 +197,33 @@ impl Space {
         let member =
             Member { number: session.number, session: session.clone(), options: subscription.options };
         let mut tree = self.tree.write();
+        // Looked at under the lock: what changes afterwards is noted afterwards.
+        let (is_present, has_ended) = {
+            let state = session.state.lock();
+            (state.attachment.is_some(), state.has_ended)
+        };
+        if has_ended {
+            return;
+        }
         match filter.group() {
-            Some(group) => tree.subscribe_shared(group, filter.filter(), member),
+            Some(group) => tree.subscribe_shared(group, filter.filter(), member, is_present),
             None => tree.subscribe(filter.filter(), member),
         };
+    }
+
+    /// Notes in the groups of a session whether its client is connected, after that has changed.
+    pub(crate) fn note_presence(&self, session: &Session, shared: &[Box<str>]) {
+        let filters: Vec<_> = shared.iter().filter_map(|filter| TopicFilter::parse(filter).ok()).collect();
+        if filters.is_empty() {
+            return;
+        }
+        let mut tree = self.tree.write();
+        let is_present = session.is_attached();
+        for filter in &filters {
+            if let Some(group) = filter.group() {
+                tree.note_presence(group, filter.filter(), session.number, is_present);
+            }
+        }
     }
 
     /// Takes filters of a session out of the topic tree.
@@ -204,8 +244,7 @@ impl Space {
         let tree = self.tree.read();
         tree.matching(topic, publisher, hits);
         tree.matching_shared(topic, |members| {
-            let member = members.pick(|session| session.is_attached()).or_else(|| members.pick(|_| true));
-            hits.extend(member.map(|member| Hit {
+            hits.extend(members.pick().map(|member| Hit {
                 number: member.number,
                 session: member.session.clone(),
                 qos: member.options.qos,
@@ -215,10 +254,10 @@ impl Space {
         });
     }
 
-    /// Sessions, subscriptions and retained messages: how many there are.
-    pub(crate) fn counts(&self) -> [usize; 3] {
+    /// How many sessions, subscriptions, retained messages and bytes in queues there are.
+    pub(crate) fn counts(&self) -> [usize; 4] {
         let retained = self.retained.lock().messages.len();
-        [self.sessions.lock().by_key.len(), self.tree.read().len(), retained]
+        [self.sessions.lock().len(), self.tree.read().len(), retained, self.backlog.bytes()]
     }
 
     pub(crate) fn session(&self, number: u64) -> Option<Arc<Session>> {
@@ -237,17 +276,16 @@ impl Space {
         behind.filter(|session| is_wanted(session)).take(limit).cloned().collect()
     }
 
-    /// The connected sessions of one device.
-    pub(crate) fn of_device(&self, device: &DeviceId) -> Vec<(Arc<Session>, Arc<Attachment>)> {
-        let sessions = self.sessions.lock();
-        let numbers = sessions.by_device.get(device).map(Vec::as_slice).unwrap_or_default();
-        numbers.iter().filter_map(|number| sessions.attached.get(number).cloned()).collect()
+    /// All sessions of one owner, connected or not.
+    pub(crate) fn of_owner(&self, owner: &Owner) -> Vec<Arc<Session>> {
+        self.sessions.lock().of_owner(owner).cloned().collect()
     }
 
-    /// All sessions of one owner, connected or not. It looks at every session of the tenant.
-    pub(crate) fn of_owner(&self, owner: &Owner) -> Vec<Arc<Session>> {
+    /// The connected ones of them.
+    pub(crate) fn attached_of(&self, owner: &Owner) -> Vec<(Arc<Session>, Arc<Attachment>)> {
         let sessions = self.sessions.lock();
-        sessions.by_key.values().filter(|session| session.key.owner == *owner).cloned().collect()
+        let attached = |session: &Arc<Session>| sessions.attached.get(&session.number).cloned();
+        sessions.of_owner(owner).filter_map(attached).collect()
     }
 
     /// All connected sessions.
@@ -292,12 +330,14 @@ impl Space {
 pub(crate) struct Spaces {
     by_tenant: RwLock<HashMap<TenantId, Arc<Space>>>,
     budget: config::Budget,
+    max_queued_bytes: usize,
     started: Instant,
 }
 
 impl Spaces {
-    pub(crate) fn new(budget: config::Budget) -> Self {
-        Self { by_tenant: RwLock::default(), budget, started: Instant::now() }
+    /// Each tenant may have so many bytes in its queues.
+    pub(crate) fn new(budget: config::Budget, max_queued_bytes: usize) -> Self {
+        Self { by_tenant: RwLock::default(), budget, max_queued_bytes, started: Instant::now() }
     }
 
     /// The space of a tenant.
@@ -305,7 +345,10 @@ impl Spaces {
         if let Some(space) = self.find(tenant.id()) {
             return space;
         }
-        let new = || Arc::new(Space::new(tenant.clone(), Buckets::new(self.budget, self.started)));
+        let new = || {
+            let buckets = Buckets::new(self.budget, self.started);
+            Arc::new(Space::new(tenant.clone(), buckets, Backlog::new(self.max_queued_bytes)))
+        };
         self.by_tenant.write().entry(tenant.id().clone()).or_insert_with(new).clone()
     }
 

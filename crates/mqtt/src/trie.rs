@@ -2,8 +2,10 @@
 //! topic, or topics that are looked up by a filter. A node has one level or several: only where paths part there are two nodes.
 
 mod children;
+mod label;
 
 use crate::trie::children::Children;
+use crate::trie::label::Label;
 
 /// Paths and their values. Neither kind of look-up visits a node twice, and each recurses at most once a level.
 pub(crate) struct Trie<V> {
@@ -18,7 +20,7 @@ impl<V> Default for Trie<V> {
 
 struct Node<V> {
     /// Levels below those of the parent; the first one differs from those of all siblings.
-    label: Box<str>,
+    label: Label,
     value: Option<V>,
     children: Children<V>,
 }
@@ -117,7 +119,7 @@ impl<V> Node<V> {
             return true;
         }
         if let Some(child) = self.children.take_only() {
-            let label = format!("{}/{}", self.label, child.label).into();
+            let label = Label::from(&*format!("{}/{}", &*self.label, &*child.label));
             *self = Self { label, ..child };
         }
         self.value.is_some() || !self.children.is_empty()

@@ -57,6 +57,10 @@ impl Connection {
             Some(Ending::QueueFull) => {
                 return Err(End::refused(ReasonCode::QuotaExceeded, "too many messages wait for the client"));
             }
+            Some(Ending::TenantFull) => {
+                let text = "too many messages wait for the tenant's clients";
+                return Err(End::refused(ReasonCode::QuotaExceeded, text));
+            }
         }
         if self.gateway.is_draining() {
             let now = self.gateway.now();

@@ -108,7 +108,7 @@ impl ApiKeys {
             if !this.store.delete_api_key(&tenant, &id).await? {
                 return Err(Error::NoApiKey(id));
             }
-            this.gateways.tell(&tenant, &Party::Application(id)).await;
+            this.gateways.tell_gone(&tenant, &Party::Application(id)).await;
             Ok(())
         };
         self.gateways.to_the_end(work).await

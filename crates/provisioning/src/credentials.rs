@@ -91,14 +91,14 @@ impl Credentials {
             .await
     }
 
-    /// Removes all of a device's credentials. They are refused everywhere when this returns.
+    /// Removes all credentials of a device that is deleted. They are refused everywhere when this returns, and its sessions are over.
     pub async fn delete_all(&self, tenant: &Tenant, device: &DeviceId) -> Result<(), Error> {
         let (this, tenant, device) = (self.clone(), tenant.clone(), device.clone());
         self.gateways
             .to_the_end(async move {
-                if this.store.delete_credentials(&tenant, &device).await? > 0 {
-                    this.gateways.tell(&tenant, &Party::Device(device)).await;
-                }
+                this.store.delete_credentials(&tenant, &device).await?;
+                // Also when there were none: it may have sessions from when it had some.
+                this.gateways.tell_gone(&tenant, &Party::Device(device)).await;
                 Ok(())
             })
             .await

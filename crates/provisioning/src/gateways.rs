@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::time::Duration;
 
+use bytes::Bytes;
 use drover_backbone::Live;
 use drover_model::{Party, Tenant};
 use drover_runtime::Tasks;
@@ -36,10 +37,18 @@ impl Gateways {
 
     /// Tells gateways to look again, and waits until they have: until their caches know and their sessions have been told to end.
     pub async fn tell(&self, tenant: &Tenant, party: &Party) {
+        self.publish(tenant, party, Bytes::new()).await;
+    }
+
+    /// Tells them that the device or the key was deleted: sessions whose clients are away end, too.
+    pub async fn tell_gone(&self, tenant: &Tenant, party: &Party) {
+        self.publish(tenant, party, Bytes::from_static(b"gone")).await;
+    }
+
+    async fn publish(&self, tenant: &Tenant, party: &Party, payload: Bytes) {
         let token = drover_backbone::token;
         let subject = format!("credentials.changed.{}.{}", token(tenant.as_str()), token(&party.to_string()));
-        if let Err(error) = self.live.publish_and_wait(&subject, bytes::Bytes::new(), GATEWAYS_TIMEOUT).await
-        {
+        if let Err(error) = self.live.publish_and_wait(&subject, payload, GATEWAYS_TIMEOUT).await {
             tracing::warn!(tenant.id = %tenant.as_str(), party = %party, "a gateway may not know of changed credentials yet: {error}");
         }
     }

@@ -128,16 +128,15 @@ impl Store {
         Ok(done.rows_affected() == 1)
     }
 
-    /// How many there were.
-    pub async fn delete_credentials(&self, tenant: &Tenant, device: &DeviceId) -> Result<u64, Error> {
+    pub async fn delete_credentials(&self, tenant: &Tenant, device: &DeviceId) -> Result<(), Error> {
         let mut tx = self.db.begin().await?;
-        let done = sqlx::query("DELETE FROM credentials WHERE tenant = $1 AND device = $2")
+        sqlx::query("DELETE FROM credentials WHERE tenant = $1 AND device = $2")
             .bind(tenant.as_str())
             .bind(device.as_str())
             .execute(&mut *tx)
             .await?;
         tx.commit().await?;
-        Ok(done.rows_affected())
+        Ok(())
     }
 
     pub async fn verifiers(&self, tenant: &TenantId, device: &DeviceId) -> Result<Vec<Verifier>, Error> {

@@ -15,10 +15,13 @@ use drover_model::Clock;
 use serde::Deserialize;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::config::Range;
 use crate::{DataDir, Env, Part, Rng, Section, Settings, Stop, SystemClock, Tasks, foundation, listeners};
+
+/// Least time for closing files, whatever went before.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What a process is started from.
 pub struct Program {
@@ -135,7 +138,7 @@ async fn wait(stop: &Stop, mut failure: mpsc::Receiver<anyhow::Error>) -> anyhow
     }
 }
 
-/// Lets clients go, then finishes what they left. Each wait has its deadline; what is past it is named.
+/// Lets clients go, then finishes what they left, each within its deadline; what is past it is named.
 async fn shut_down(env: &Env, serving: &Tasks, deadlines: StopSettings) -> anyhow::Result<()> {
     let drain_timeout = Duration::from_secs(deadlines.drain_timeout_s);
     let finish_timeout = Duration::from_secs(deadlines.finish_timeout_s);
@@ -143,27 +146,35 @@ async fn shut_down(env: &Env, serving: &Tasks, deadlines: StopSettings) -> anyho
     if timeout(drain_timeout, serving.ended()).await.is_err() {
         tracing::warn!("clients did not leave in {} s: {}", deadlines.drain_timeout_s, serving.running());
     }
-    match timeout(finish_timeout, env.producer.flush()).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::error!("records that nobody was acknowledged are lost: {error}"),
-        Err(_) => {
-            tracing::error!("records that nobody was acknowledged are lost: the disk does not take them");
-        }
-    }
+    let deadline = Instant::now() + finish_timeout;
+    // A disk that takes nothing must not take the time of the rest, too.
+    let flushed = timeout(finish_timeout / 2, env.producer.flush()).await;
+    let lost = match flushed {
+        Ok(flushed) => flushed.err().map(|error| error.to_string()),
+        Err(_) => Some("the disk does not take them".to_owned()),
+    };
     env.stop.begin_finish();
-    let unfinished = timeout(finish_timeout, env.tasks.ended()).await.is_err();
-    let log = env.log.clone();
-    if timeout(finish_timeout, tokio::task::spawn_blocking(move || log.close())).await.is_err() {
-        tracing::error!(
-            "the log did not close in {} s; the next start repairs its end",
-            deadlines.finish_timeout_s
-        );
+    if let Some(reason) = lost {
+        tracing::error!("records that nobody was acknowledged are lost: {reason}");
+        // Whoever waits for them learns it.
+        close_log(env, deadline).await;
     }
-    if timeout(finish_timeout, env.db.close()).await.is_err() {
-        tracing::error!("the database did not close in {} s", deadlines.finish_timeout_s);
+    let unfinished = timeout_at(deadline, env.tasks.ended()).await.is_err();
+    // Closing is not what took the time: it gets its own.
+    let deadline = deadline.max(Instant::now() + CLOSE_TIMEOUT);
+    close_log(env, deadline).await;
+    if timeout_at(deadline, env.db.close()).await.is_err() {
+        tracing::error!("the database did not close; the next start repairs it");
     }
     if unfinished {
         bail!("not finished in {} s: {}", deadlines.finish_timeout_s, env.tasks.running());
     }
     Ok(())
+}
+
+async fn close_log(env: &Env, deadline: Instant) {
+    let log = env.log.clone();
+    if timeout_at(deadline, tokio::task::spawn_blocking(move || log.close())).await.is_err() {
+        tracing::error!("the log did not close; the next start repairs its end");
+    }
 }

@@ -9,6 +9,7 @@ pub struct Rest {
     client: reqwest::Client,
     base: String,
     token: String,
+    tenant: String,
 }
 
 /// The balance of a tenant.
@@ -27,7 +28,17 @@ pub struct Ledger {
 impl Rest {
     /// A client of the server at `base`.
     pub fn new(base: &str, token: &str) -> Self {
-        Self { client: reqwest::Client::new(), base: base.to_owned(), token: token.to_owned() }
+        let tenant = "default".to_owned();
+        Self { client: reqwest::Client::new(), base: base.to_owned(), token: token.to_owned(), tenant }
+    }
+
+    /// The same for another tenant, which is made.
+    ///
+    /// # Errors
+    /// When that fails.
+    pub async fn with_tenant(&self, tenant: &str) -> anyhow::Result<Self> {
+        self.post("/v1/tenants", &json!({ "id": tenant })).await?;
+        Ok(Self { tenant: tenant.to_owned(), ..self.clone() })
     }
 
     /// Whether `/v1/health` answers 200.
@@ -57,7 +68,8 @@ impl Rest {
     /// # Errors
     /// When the answer is not 200.
     pub async fn get_bytes(&self, path: &str) -> anyhow::Result<Vec<u8>> {
-        let answer = self.client.get(format!("{}{path}", self.base)).bearer_auth(&self.token).send().await?;
+        let request = self.client.get(format!("{}{path}", self.base)).bearer_auth(&self.token);
+        let answer = request.header("X-Drover-Tenant", &self.tenant).send().await?;
         let status = answer.status();
         let bytes = answer.bytes().await?;
         if !status.is_success() {
@@ -79,6 +91,7 @@ impl Rest {
             .client
             .post(format!("{}{path}", self.base))
             .bearer_auth(&self.token)
+            .header("X-Drover-Tenant", &self.tenant)
             .json(body)
             .send()
             .await?;
@@ -101,7 +114,7 @@ impl Rest {
         Ok(credential["secret"].as_str().context("no secret in the answer")?.to_owned())
     }
 
-    /// The balance of the tenant `default`.
+    /// The balance of the tenant.
     ///
     /// # Errors
     /// When the call fails.

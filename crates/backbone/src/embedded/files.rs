@@ -141,6 +141,7 @@ impl Files {
         self.collect_spare(false);
         let below = self.log.truncate_below.load(Ordering::Acquire);
         let below = below.min(self.log.held_from.load(Ordering::Acquire));
+        self.log.forget_below(below);
         let mut gone = Vec::new();
         {
             let mut segments = self.log.segments.lock();

@@ -64,6 +64,15 @@ struct Durable {
     waiting: Vec<Waker>,
 }
 
+impl Durable {
+    /// Answers whether there was one.
+    fn forget_oldest(&mut self) -> bool {
+        let oldest = self.recent.pop_front();
+        self.recent_bytes -= oldest.as_ref().map_or(0, |oldest| oldest.as_bytes().len());
+        oldest.is_some()
+    }
+}
+
 /// What a reader gets from memory.
 pub(crate) enum Recent {
     /// Frames from the offset asked for.
@@ -114,13 +123,19 @@ impl ShardLog {
                 durable.recent_bytes += frame.as_bytes().len();
                 durable.recent.push_back(frame);
             }
-            while durable.recent_bytes > bound {
-                let Some(oldest) = durable.recent.pop_front() else { break };
-                durable.recent_bytes -= oldest.as_bytes().len();
-            }
+            while durable.recent_bytes > bound && durable.forget_oldest() {}
             std::mem::take(&mut durable.waiting)
         };
         waiting.into_iter().for_each(Waker::wake);
+    }
+
+    /// Gives back the memory of frames that nobody needs any more.
+    pub(crate) fn forget_below(&self, offset: u64) {
+        let mut durable = self.durable.lock();
+        while durable.end - (durable.recent.len() as u64) < offset && durable.forget_oldest() {}
+        if durable.recent.is_empty() {
+            durable.recent = VecDeque::new();
+        }
     }
 
     pub(crate) fn close_readers(&self) {

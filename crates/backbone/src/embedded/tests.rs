@@ -285,6 +285,28 @@ impl Disk for Broken {
     }
 }
 
+#[test]
+fn a_full_disk_takes_frames_again_when_old_files_go() {
+    let directory = TempDir::new().unwrap();
+    let disk = Arc::new(Broken::default());
+    let log = EmbeddedLog::open_on(directory.path(), small(), disk.clone()).unwrap();
+    let log = Log::of(Arc::new(log));
+    append(&log, (0..100).map(|number| number.to_string()));
+    let (end, producer) = (log.end(SHARD.0, SHARD.1), singles(&log));
+    disk.create.store(true, Ordering::SeqCst);
+    disk.sync.store(true, Ordering::SeqCst);
+    let mut ticket = producer.append(SHARD.0, &record("d", b"100")).unwrap();
+    run(async {
+        let mut health = log.watch_health();
+        health.wait_for(|health| *health != LogHealth::Ready).await.unwrap();
+        // From now on the disk has room for nothing but what takes the place of something old.
+        disk.sync.store(false, Ordering::SeqCst);
+        log.truncate(SHARD.0, SHARD.1, end);
+        ticket.durable().await.unwrap();
+    });
+    assert_eq!(log.health(), LogHealth::Ready);
+}
+
 /// Breaks the disk, appends, sees it fail, mends it, and sees everything arrive in order.
 fn survives(break_it: impl Fn(&Broken), mend: impl Fn(&Broken), detail: &str) {
     let directory = TempDir::new().unwrap();

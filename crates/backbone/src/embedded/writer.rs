@@ -82,6 +82,8 @@ impl Writer {
                         return frames.iter().for_each(|frame| frame.outcome.stopped());
                     }
                     self.log.queue.pause(pause);
+                    // What need not be kept any more may make room.
+                    self.files.truncate();
                     pause = (pause * 2).min(*BACK_OFF.end());
                 }
             }

@@ -1,6 +1,7 @@
 //! `drover session`: MQTT clients as the server knows them, connected or not.
 
 use clap::Subcommand;
+use drover_model::{ApiKeyId, DeviceId};
 use serde_json::Value;
 
 use super::LIST_LIMIT;
@@ -17,7 +18,10 @@ pub enum SessionCommand {
         client_id: Option<String>,
         /// Only those of this device
         #[arg(long, value_name = "ID")]
-        device: Option<drover_model::DeviceId>,
+        device: Option<DeviceId>,
+        /// Only those of the applications with this API key
+        #[arg(long, value_name = "ID", conflicts_with = "device")]
+        api_key: Option<ApiKeyId>,
         /// The most to show
         #[arg(long, default_value_t = LIST_LIMIT, value_name = "N")]
         limit: usize,
@@ -49,8 +53,9 @@ const COLUMNS: &[Column] = &[
 pub async fn run(command: SessionCommand, target: &Target, output: Output) -> Outcome {
     let client = target.client()?;
     match command {
-        SessionCommand::List { client_id, device, limit } => {
-            let owner = device.map(|device| format!("device:{device}"));
+        SessionCommand::List { client_id, device, api_key, limit } => {
+            let device = device.map(|device| format!("device:{device}"));
+            let owner = device.or_else(|| api_key.map(|key| format!("app:{key}")));
             let filters = [("client_id", client_id), ("owner", owner)];
             let query: Query = filters.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
             output.list(COLUMNS, client.list("/v1/sessions", &query, limit).await?)

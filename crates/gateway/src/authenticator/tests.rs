@@ -104,7 +104,7 @@ async fn a_new_secret_works_also_when_account_and_source_are_backed_off() {
     let refused = s.authenticator.authenticate(HOME, "fan", b"early").await;
     assert_eq!(refused, Err(AuthenticationError::BackedOff));
     let fan = (TenantId::parse("default").unwrap(), Party::parse("fan").unwrap());
-    assert!(s.authenticator.learn(&fan.0, &fan.1).await.unwrap());
+    s.authenticator.learn(&fan.0, &fan.1).await.unwrap();
     s.authenticator.authenticate(HOME, "fan", b"early").await.unwrap();
 }
 
@@ -128,7 +128,7 @@ async fn whoever_revokes_waits_until_the_gateway_has_checked_its_sessions() {
     let identity = s.authenticator.authenticate(HOME, "pump", b"right").await.unwrap();
     assert!(s.authenticator.is_fresh(&identity) && s.authenticator.is_valid(&identity).await.unwrap());
     s.secrets.remove("pump@default");
-    let revoked = live.publish_and_wait("credentials.changed.default.pump", Bytes::new(), PATIENCE);
+    let revoked = live.publish_and_wait("credentials.changed.default.pump", Bytes::from("gone"), PATIENCE);
     let mut revoked = std::pin::pin!(revoked);
     let change = tokio::select! {
         biased;
@@ -137,6 +137,7 @@ async fn whoever_revokes_waits_until_the_gateway_has_checked_its_sessions() {
     };
     let (tenant, party) = change.of.clone().unwrap();
     assert_eq!((tenant.as_str(), party.to_string().as_str()), ("default", "pump"));
+    assert!(change.is_gone);
     assert!(!s.authenticator.is_fresh(&identity) && !s.authenticator.is_valid(&identity).await.unwrap());
     let refused = s.authenticator.authenticate(HOME, "pump", b"right").await;
     assert_eq!(refused, Err(AuthenticationError::BadCredentials));

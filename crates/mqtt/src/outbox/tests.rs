@@ -80,8 +80,36 @@ fn qos_0_is_bounded_by_number_and_qos_1_by_bytes() {
     assert!(outbox.push_volatile(delivery(QoS::AtMostOnce, 1), BOUNDS));
     assert!(outbox.push_volatile(delivery(QoS::AtMostOnce, 1), BOUNDS));
     assert!(!outbox.push_volatile(delivery(QoS::AtMostOnce, 1), BOUNDS));
-    assert!(outbox.reserve(2_000, BOUNDS).is_none());
-    assert!(Outbox::default().reserve(2_000, BOUNDS).is_some(), "a single one is taken whatever its length");
+    assert_eq!(outbox.reserve(2_000, BOUNDS), Err(Full::Session));
+    assert!(Outbox::default().reserve(2_000, BOUNDS).is_ok(), "a single one is taken whatever its length");
+}
+
+#[test]
+fn a_place_counts_from_its_reservation_until_its_message_is_acknowledged_or_it_is_cancelled() {
+    let backlog = Arc::new(Backlog::new(6));
+    let (mut outbox, mut other) = (Outbox::of(&backlog), Outbox::of(&backlog));
+    let first = outbox.reserve(2, BOUNDS).unwrap();
+    push(&mut outbox, QoS::AtLeastOnce);
+    outbox.reserve(2, BOUNDS).unwrap();
+    assert_eq!(other.reserve(2, BOUNDS), Err(Full::Tenant));
+    outbox.cancel(2);
+    assert!(outbox.push_volatile(delivery(QoS::AtMostOnce, 1), BOUNDS));
+    assert_eq!((outbox.bytes(), outbox.kept_bytes(), backlog.bytes()), (6, 4, 4));
+    // A page that is read while a publisher has a place leaves that alone.
+    outbox.take_unstored(|_, _| {});
+    outbox.unload(0);
+    let asked = outbox.wants_page(9).unwrap();
+    outbox.load(asked, vec![(2, delivery(QoS::AtLeastOnce, 1))], 9);
+    assert_eq!(outbox.kept_bytes(), 4);
+    let (delivery, ticket) = (delivery(QoS::AtLeastOnce, 1), None);
+    outbox.push(Entry { sequence: first, delivery, ticket, is_sent: false, is_stored: false });
+    outbox.rewind();
+    assert_eq!((outbox.bytes(), backlog.bytes()), (4, 4));
+    send(&mut outbox, 9);
+    outbox.settle(packet_id(first), QoS::AtLeastOnce);
+    assert_eq!(backlog.bytes(), 2);
+    drop(outbox);
+    assert_eq!(backlog.bytes(), 0);
 }
 
 #[test]
@@ -201,8 +229,26 @@ fn only_what_waited_at_a_kill_may_have_been_sent_before() {
         push(&mut outbox, QoS::AtLeastOnce);
     });
     outbox.mark_suspect();
-    let dup: Vec<_> = outbox.waiting.iter().map(|entry| (entry.sequence, entry.is_sent)).collect();
+    let dup: Vec<_> =
+        outbox.queues.unwrap().waiting.iter().map(|entry| (entry.sequence, entry.is_sent)).collect();
     assert_eq!(dup, [(3, true), (4, false)]);
+}
+
+#[test]
+fn an_outbox_in_which_nothing_is_has_no_queues() {
+    let mut outbox = Outbox::default();
+    push(&mut outbox, QoS::AtLeastOnce);
+    send(&mut outbox, 9);
+    outbox.rewind();
+    assert!(outbox.queues.is_some(), "the message waits again");
+    assert_eq!(send(&mut outbox, 9), [1]);
+    outbox.settle(packet_id(1), QoS::AtLeastOnce);
+    outbox.rewind();
+    assert!(outbox.queues.is_none());
+    assert_eq!(push(&mut outbox, QoS::AtLeastOnce), 2, "the order goes on");
+    outbox.take_unstored(|_, _| ());
+    outbox.unload(0);
+    assert!(outbox.queues.is_some(), "the database has a message");
 }
 
 #[test]
@@ -222,5 +268,5 @@ fn what_may_have_been_sent_before_a_kill_is_known_page_by_page() {
         }
     }
     assert_eq!(dup, [(1, true), (2, true), (3, true), (4, false)]);
-    assert_eq!(outbox.suspect, None);
+    assert_eq!(outbox.suspect(), None);
 }

@@ -1,14 +1,17 @@
-//! Shared subscriptions (MQTT 5, 4.8.2): a filter has groups, a group has members, and one member gets a message. Whether a member can
-//! take it, the caller says.
+//! Shared subscriptions (MQTT 5, 4.8.2): a filter has groups, a group has members, and one member gets a message: one that is present
+//! if there is any. The caller says who is.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::Member;
 
-/// The members of one group of one filter, by the numbers of their sessions; never empty.
+/// The members of one group of one filter, of whom there is at least one.
 pub(crate) struct Members<S> {
     group: Box<str>,
-    members: Vec<Member<S>>,
+    /// By the numbers of their sessions.
+    present: Vec<Member<S>>,
+    /// Likewise.
+    away: Vec<Member<S>>,
     /// Whose turn it is; a number of messages rather than an index.
     turn: AtomicUsize,
 }
@@ -20,26 +23,42 @@ impl<S> Members<S> {
         &self.group
     }
 
-    /// All members.
+    /// All members, those that are present first.
     #[cfg(test)]
-    pub(crate) fn as_slice(&self) -> &[Member<S>] {
-        &self.members
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Member<S>> {
+        self.present.iter().chain(&self.away)
     }
 
-    /// The next member in turn that accepts, if there is one.
-    pub(crate) fn pick(&self, accepts: impl Fn(&S) -> bool) -> Option<&Member<S>> {
-        let first = self.turn.fetch_add(1, Ordering::Relaxed) % self.members.len();
-        let (before, from) = self.members.split_at_checked(first)?;
-        let skipped = from.iter().chain(before).position(|member| accepts(&member.session))?;
-        // The turn of those who were passed over is over too, or the one after them would get their messages on top of its own.
-        self.turn.fetch_add(skipped, Ordering::Relaxed);
-        self.members.get((first + skipped) % self.members.len())
+    /// Whose turn it is.
+    pub(crate) fn pick(&self) -> Option<&Member<S>> {
+        let members = if self.present.is_empty() { &self.away } else { &self.present };
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        members.get(turn.checked_rem(members.len())?)
     }
 
-    /// Where a session is, or where it belongs.
-    fn find(&self, number: u64) -> Result<usize, usize> {
-        self.members.binary_search_by_key(&number, |member| member.number)
+    fn is_empty(&self) -> bool {
+        self.present.is_empty() && self.away.is_empty()
     }
+
+    /// Puts a member where it belongs, in place of what there was of its session; answers whether there was something.
+    fn insert(&mut self, member: Member<S>, is_present: bool) -> bool {
+        let existed = self.remove(member.number).is_some();
+        let members = if is_present { &mut self.present } else { &mut self.away };
+        let place = find(members, member.number).unwrap_or_else(|place| place);
+        members.insert(place, member);
+        existed
+    }
+
+    fn remove(&mut self, number: u64) -> Option<Member<S>> {
+        [&mut self.present, &mut self.away]
+            .into_iter()
+            .find_map(|members| find(members, number).ok().map(|place| members.remove(place)))
+    }
+}
+
+/// Where a session is, or where it belongs.
+fn find<S>(members: &[Member<S>], number: u64) -> Result<usize, usize> {
+    members.binary_search_by_key(&number, |member| member.number)
 }
 
 /// The groups of one filter, by name.
@@ -61,19 +80,22 @@ impl<S> Groups<S> {
     }
 
     /// Answers whether the session was in the group before.
-    pub(super) fn insert(&mut self, group: &str, member: Member<S>) -> bool {
+    pub(super) fn insert(&mut self, group: &str, member: Member<S>, is_present: bool) -> bool {
         let place = self.find(group).unwrap_or_else(|place| {
             let (group, turn) = (group.into(), AtomicUsize::new(0));
-            self.0.insert(place, Members { group, members: Vec::new(), turn });
+            self.0.insert(place, Members { group, present: Vec::new(), away: Vec::new(), turn });
             place
         });
-        let Some(group) = self.0.get_mut(place) else { return false };
-        match group.find(member.number) {
-            Err(place) => {
-                group.members.insert(place, member);
-                false
-            }
-            Ok(place) => group.members.get_mut(place).map(|old| *old = member).is_some(),
+        self.0.get_mut(place).is_some_and(|members| members.insert(member, is_present))
+    }
+
+    /// Notes whether a member is present.
+    pub(super) fn note(&mut self, group: &str, number: u64, is_present: bool) {
+        let members = self.find(group).ok().and_then(|place| self.0.get_mut(place));
+        if let Some(members) = members
+            && let Some(member) = members.remove(number)
+        {
+            members.insert(member, is_present);
         }
     }
 }
@@ -83,13 +105,12 @@ pub(super) fn remove<S>(groups: &mut Option<Groups<S>>, group: &str, number: u64
     let Some(found) = groups else { return false };
     let Ok(place) = found.find(group) else { return false };
     let Some(members) = found.0.get_mut(place) else { return false };
-    let Ok(index) = members.find(number) else { return false };
-    members.members.remove(index);
-    if members.members.is_empty() {
+    let existed = members.remove(number).is_some();
+    if members.is_empty() {
         found.0.remove(place);
     }
     if found.0.is_empty() {
         *groups = None;
     }
-    true
+    existed
 }

@@ -71,9 +71,8 @@ fn found(tree: &Tree<u64>, name: &str, publisher: u64) -> Expected {
 fn found_shared(tree: &Tree<u64>, name: &str) -> Vec<(String, Vec<u64>)> {
     let mut found = Vec::new();
     tree.matching_shared(name, |members| {
-        let numbers: Vec<_> = members.as_slice().iter().map(|member| member.number).collect();
-        let picked: Vec<_> =
-            numbers.iter().map(|_| members.pick(|_| true).map(|member| member.number)).collect();
+        let numbers: Vec<_> = members.all().map(|member| member.number).collect();
+        let picked: Vec<_> = numbers.iter().map(|_| members.pick().map(|member| member.number)).collect();
         assert_eq!(picked.iter().flatten().collect::<BTreeSet<_>>(), numbers.iter().collect());
         found.push((members.group().to_owned(), numbers));
     });
@@ -115,7 +114,7 @@ proptest! {
         for (key, options) in subscriptions {
             let member = member(key.2, options);
             let existed = match key.0 {
-                Some(group) => tree.subscribe_shared(group, &key.1, member),
+                Some(group) => tree.subscribe_shared(group, &key.1, member, true),
                 None => tree.subscribe(&key.1, member),
             };
             prop_assert_eq!(existed, model.insert(key, options).is_some());
@@ -183,7 +182,7 @@ fn a_leading_wildcard_matches_no_topic_that_begins_with_a_dollar_in_shared_filte
     let mut tree = Tree::default();
     for (number, filter) in (1..).zip(["#", "+/a", "+/#", "$x/a", "$x/#", "$x/+"]) {
         tree.subscribe(filter, plain(number));
-        tree.subscribe_shared("g", filter, plain(number));
+        tree.subscribe_shared("g", filter, plain(number), true);
     }
     assert_eq!(found(&tree, "$x/a", 0).into_keys().collect::<Vec<_>>(), [4, 5, 6]);
     let shared: Vec<_> = found_shared(&tree, "$x/a").into_iter().flat_map(|(_, members)| members).collect();
@@ -204,31 +203,37 @@ fn empty_levels_count() {
 }
 
 #[test]
-fn members_of_a_group_take_turns_and_those_that_do_not_accept_are_passed_over() {
+fn members_of_a_group_take_turns_and_those_that_are_away_are_passed_over_while_one_is_present() {
     let mut tree = Tree::default();
-    (1..=4).for_each(|number| assert!(!tree.subscribe_shared("g", "a/+", plain(number))));
-    let deliver = |offline: &[u64], messages: usize| {
+    (1..=4).for_each(|number| assert!(!tree.subscribe_shared("g", "a/+", plain(number), false)));
+    let mut deliver = |away: &[u64], messages: usize| {
+        (1..=4).for_each(|number| tree.note_presence("g", "a/+", number, !away.contains(&number)));
         let mut counts = BTreeMap::new();
         for _ in 0..messages {
             tree.matching_shared("a/b", |members| {
-                let picked = members.pick(|session| !offline.contains(session));
-                *counts.entry(picked.map(|member| member.number)).or_insert(0) += 1;
+                *counts.entry(members.pick().map(|member| member.number)).or_insert(0) += 1;
             });
         }
         counts
     };
-    assert_eq!(deliver(&[], 8), (1..=4).map(|number| (Some(number), 2)).collect());
-    assert_eq!(deliver(&[2, 3], 8), [(Some(1), 4), (Some(4), 4)].into());
-    assert_eq!(deliver(&[3, 4], 8), [(Some(1), 4), (Some(2), 4)].into());
-    assert_eq!(deliver(&[1, 2, 3, 4], 2), [(None, 2)].into());
+    let each = |numbers: &[u64], count| numbers.iter().map(|number| (Some(*number), count)).collect();
+    assert_eq!(deliver(&[], 8), each(&[1, 2, 3, 4], 2));
+    assert_eq!(deliver(&[2, 3], 8), each(&[1, 4], 4));
+    assert_eq!(deliver(&[3, 4], 8), each(&[1, 2], 4));
+    assert_eq!(deliver(&[1, 2, 3, 4], 8), each(&[1, 2, 3, 4], 2));
+    // Whoever is no member does not become one.
+    tree.note_presence("g", "a/+", 5, true);
+    tree.note_presence("h", "a/+", 1, true);
+    assert!(tree.subscribe_shared("g", "a/+", plain(1), false) && tree.unsubscribe_shared("g", "a/+", 2));
+    assert_eq!((tree.len(), found_shared(&tree, "a/b")), (3, vec![("g".into(), vec![1, 3, 4])]));
 }
 
 #[test]
 fn a_group_and_a_filter_together_name_a_shared_subscription() {
     let mut tree = Tree::default();
-    tree.subscribe_shared("g", "a", plain(1));
-    tree.subscribe_shared("h", "a", plain(1));
-    tree.subscribe_shared("g", "+", plain(1));
+    tree.subscribe_shared("g", "a", plain(1), true);
+    tree.subscribe_shared("h", "a", plain(1), false);
+    tree.subscribe_shared("g", "+", plain(1), true);
     tree.subscribe("a", plain(1));
     assert_eq!(found_shared(&tree, "a").len(), 3);
     assert_eq!(found(&tree, "a", 0).len(), 1);

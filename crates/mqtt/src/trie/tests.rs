@@ -41,7 +41,7 @@ fn check(children: &Children<u8>, name: &str) {
     children.each(|node| {
         let mut count = 0;
         node.children.each(|_| count += 1);
-        assert!(node.value.is_some() || count > 1, "{name}/{} leads nowhere else", node.label);
+        assert!(node.value.is_some() || count > 1, "{name}/{} leads nowhere else", &*node.label);
         assert_eq!(node.children.is_empty(), count == 0);
         check(&node.children, &node.label);
     });

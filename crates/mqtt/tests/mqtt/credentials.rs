@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use drover_mqtt_codec::{ReasonCode, Version};
-use drover_proto::devices::v1::CreateDeviceRequest;
+use drover_mqtt_codec::{Connect, ConnectProperties, QoS, ReasonCode, Version};
 use drover_proto::devices::v1::devices_client::DevicesClient;
+use drover_proto::devices::v1::{CreateDeviceRequest, DeleteDeviceRequest};
 use drover_proto::provisioning::v1::credentials_client::CredentialsClient;
 use drover_proto::provisioning::v1::{
     CreateCredentialRequest, CredentialType, DeleteCredentialRequest, DeleteCredentialsOfRequest,
@@ -13,7 +13,8 @@ use drover_proto::provisioning::v1::{
 use drover_rpc::{Link, request};
 use drover_testkit::tenant;
 
-use crate::server::{Server, connect_with};
+use crate::clients::with;
+use crate::server::{Server, TOKEN, connect_with};
 
 const ROUNDS: usize = 200;
 
@@ -106,6 +107,68 @@ async fn the_credentials_of_a_deleted_device_are_refused_and_its_sessions_end() 
         assert_eq!(attempt(&server, "pump", &secret).await, ReasonCode::BadUserNameOrPassword);
     }
     session.expect_end(ReasonCode::NotAuthorized).await;
+}
+
+/// A CONNECT for a session that outlives its connection.
+fn lasting(device: &str, client_id: &str, secret: &str) -> Connect {
+    let properties = ConnectProperties { session_expiry_s: Some(600), ..ConnectProperties::default() };
+    Connect {
+        client_id: client_id.into(),
+        clean_start: false,
+        ..with(connect_with(Version::V5, device, secret), properties)
+    }
+}
+
+async fn delete(server: &Server, device: &str) {
+    let mut devices = DevicesClient::new(server.env.peers.link("devices"));
+    let message = DeleteDeviceRequest { id: device.into() };
+    devices.delete_device(request(&tenant("default"), message)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_device_takes_its_sessions_along_also_those_whose_client_is_away() {
+    let server = Server::with_control_plane().await;
+    let mut secrets = Vec::new();
+    for device in ["pump", "fan"] {
+        register(&server, device).await;
+        let (credential, secret) = issue(&server, device).await;
+        for client_id in ["one", "two"] {
+            let mut client = server.tcp().await;
+            assert_eq!(client.connect(lasting(device, client_id, &secret)).await.reason, ReasonCode::Success);
+            client.subscribe(&format!("dev/{device}/x"), QoS::AtLeastOnce).await;
+            client.leave().await;
+        }
+        secrets.push((credential, secret));
+    }
+    // A device that has no credential at the moment keeps what waits for it.
+    revoke(&server, "pump", secrets[0].0.clone()).await;
+    let (_, secret) = issue(&server, "pump").await;
+    let mut client = server.tcp().await;
+    assert!(client.connect(lasting("pump", "one", &secret)).await.session_present);
+    client.leave().await;
+
+    delete(&server, "pump").await;
+    register(&server, "pump").await;
+    let (_, secret) = issue(&server, "pump").await;
+    for client_id in ["one", "two"] {
+        let answer = server.tcp().await.connect(lasting("pump", client_id, &secret)).await;
+        assert_eq!((answer.reason, answer.session_present), (ReasonCode::Success, false));
+    }
+    assert!(server.tcp().await.connect(lasting("fan", "one", &secrets[1].1)).await.session_present);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_sessions_of_a_deleted_device_do_not_come_back_after_a_crash() {
+    let server = Server::with_control_plane().await;
+    register(&server, "pump").await;
+    let (_, secret) = issue(&server, "pump").await;
+    let mut client = server.tcp().await;
+    client.connect(lasting("pump", "one", &secret)).await;
+    client.leave().await;
+    delete(&server, "pump").await;
+    let server = server.restarted().await;
+    let answer = server.tcp().await.connect(lasting("pump", "one", TOKEN)).await;
+    assert_eq!((answer.reason, answer.session_present), (ReasonCode::Success, false));
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
 
 mod applications;
 mod bad_input;
+mod bounds;
 mod budget;
 mod clients;
 mod connect;

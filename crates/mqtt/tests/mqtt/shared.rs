@@ -3,8 +3,8 @@
 use drover_mqtt_codec::{Ack, Packet, QoS, ReasonCode, Unsubscribe, Version};
 use tokio::net::TcpStream;
 
-use crate::clients::{disconnect, qos2};
-use crate::server::{Device, Server, allow_anonymous, id, publish};
+use crate::clients::{disconnect, qos2, will, with_will};
+use crate::server::{Device, Server, allow_anonymous, anonymous, id, publish};
 
 async fn member(server: &Server, name: &str, filter: &str, qos: QoS) -> Device<TcpStream> {
     let (mut member, _) = server.persistent(Version::V5, name).await;
@@ -155,6 +155,65 @@ async fn members_that_are_away_are_passed_over_while_another_is_connected() {
         member.expect_nothing().await;
     }
     assert_eq!(waiting, 1);
+}
+
+/// As many messages as are sent, each for one of two members, who get half of them.
+async fn share_alike(server: &Server, members: [&mut Device<TcpStream>; 2]) {
+    server.publishes((1..=4).map(|number| publish("a", Some(number), b"x"))).await;
+    for member in members {
+        member.receive(b"x").await;
+        member.receive(b"x").await;
+        member.expect_nothing().await;
+    }
+}
+
+#[tokio::test]
+async fn members_that_come_back_or_are_taken_over_have_their_turn_again_also_after_a_restart() {
+    let server = Server::start(allow_anonymous).await;
+    let mut first = member(&server, "first", "$share/g/a", QoS::AtLeastOnce).await;
+    let mut second = member(&server, "second", "$share/g/a", QoS::AtLeastOnce).await;
+    share_alike(&server, [&mut first, &mut second]).await;
+    first.leave().await;
+    let (mut first, _) = server.persistent(Version::V5, "first").await;
+    share_alike(&server, [&mut first, &mut second]).await;
+    let (mut again, _) = server.persistent(Version::V5, "second").await;
+    second.expect_end(ReasonCode::SessionTakenOver).await;
+    share_alike(&server, [&mut first, &mut again]).await;
+    first.leave().await;
+    again.leave().await;
+    // Nobody is told when acknowledgements are on disk.
+    server.flush().await;
+    let server = server.restarted().await;
+    let (mut first, _) = server.persistent(Version::V5, "first").await;
+    server.publishes([publish("a", Some(1), b"x")]).await;
+    first.receive(b"x").await;
+    let (mut second, is_present) = server.persistent(Version::V5, "second").await;
+    assert!(is_present);
+    share_alike(&server, [&mut first, &mut second]).await;
+}
+
+#[tokio::test]
+async fn the_will_of_a_member_whose_session_ends_goes_to_another_of_its_group() {
+    let server = Server::start(|config| {
+        allow_anonymous(config);
+        config.max_queued_bytes = 1;
+    })
+    .await;
+    let mut other = server.anonymous(Version::V5, "other").await;
+    other.subscribe("$share/g/a", QoS::AtMostOnce).await;
+    // Each twice: it does not matter whose turn it is.
+    for end in ["lost", "taken over", "over its bound"].repeat(2) {
+        let mut client = server.tcp().await;
+        client.connect(with_will(anonymous(Version::V5, "c"), will("a"))).await;
+        client.subscribe("$share/g/a", QoS::AtMostOnce).await;
+        client.subscribe("b", QoS::AtLeastOnce).await;
+        match end {
+            "lost" => drop(client),
+            "taken over" => drop(server.anonymous(Version::V5, "c").await),
+            _ => server.publishes([publish("b", Some(1), b"1"), publish("b", Some(2), b"2")]).await,
+        }
+        other.receive(b"gone").await;
+    }
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use drover_tests::load::fleet::{self, Job, Login, Outcome};
 use drover_tests::load::process;
+use drover_tests::load::rest::Rest;
 use drover_tests::load::server::{Plan, Server};
 
 use crate::Bench;
@@ -17,6 +18,9 @@ use crate::table::Report;
 const CLIENTS: usize = 500;
 const WINDOW: usize = 16;
 const PACED_RATE: f64 = 4_000.0;
+const FLOOD_CLIENTS: usize = 100;
+const FLOOD_BUDGET: u32 = 2_000;
+const CALM_RATE: f64 = 1_000.0;
 
 /// Each scenario on a server of its own, so that none pays for what another left behind.
 pub(crate) async fn run(bench: &Bench, report: &mut Report) -> anyhow::Result<()> {
@@ -35,21 +39,25 @@ pub(crate) async fn run(bench: &Bench, report: &mut Report) -> anyhow::Result<()
         unacknowledged(bench, report, &server, &logins).await?;
         server.stop()?;
     }
+    if bench.wants("load-flood") {
+        flood(bench, report).await?;
+    }
     beside(bench, report).await
 }
 
 async fn start(bench: &Bench, name: &str) -> anyhow::Result<(Server, Vec<Login>)> {
     let server = Plan::new(&bench.program, &bench.folder.join(name)).start().await?;
-    let logins = register(&server).await?;
+    let logins = register(&server.rest()?, "", CLIENTS).await?;
     Ok((server, logins))
 }
 
-async fn register(server: &Server) -> anyhow::Result<Vec<Login>> {
-    let rest = server.rest()?;
+/// Devices whose names at login end with `suffix`.
+async fn register(rest: &Rest, suffix: &str, count: usize) -> anyhow::Result<Vec<Login>> {
     let mut logins = Vec::new();
-    for index in 0..CLIENTS {
+    for index in 0..count {
         let device = format!("bench-{index:04}");
-        logins.push(Login { token: Some(rest.register(&device).await?), device });
+        let token = Some(rest.register(&device).await?);
+        logins.push(Login { token, device: device + suffix });
     }
     Ok(logins)
 }
@@ -136,6 +144,30 @@ async fn paced(bench: &Bench, report: &mut Report, server: &Server, logins: &[Lo
     report.at_most("ack p99 of it", "ms", outcome.latency_ms(0.99), 2.0 * sync_p99 + 10.0);
     report.context("ack p50 of it", "ms", outcome.latency_ms(0.5));
     settle(server).await
+}
+
+/// A tenant with a budget sends as fast as it is read; another one must not notice.
+async fn flood(bench: &Bench, report: &mut Report) -> anyhow::Result<()> {
+    let plan = Plan::new(&bench.program, &bench.folder.join("flood"))
+        .set("DROVER_MQTT__BUDGET__TENANT_MESSAGES_PER_S", FLOOD_BUDGET)
+        .set("DROVER_MQTT__BUDGET__BURST_S", 1);
+    let server = plan.start().await?;
+    let rest = server.rest()?;
+    let calm = register(&rest, "", FLOOD_CLIENTS).await?;
+    let other = rest.with_tenant("flood").await?;
+    let flooding = register(&other, "@flood", FLOOD_CLIENTS).await?;
+    let address = server.address("mqtt")?;
+    let paced = || Job { rate: Some(CALM_RATE), ..job(address.clone(), &calm, bench.duration) };
+    let alone = fleet::run(paced()).await?;
+    let flood = fleet::start(Job { window: 64, ..job(address.clone(), &flooding, bench.duration) });
+    let beside = fleet::run(paced()).await?;
+    let flooded = flood.await?;
+    report.context("ack p99 of a tenant at 1,000 msg/s", "ms", alone.latency_ms(0.99));
+    let what = "the same while another one floods, budget 2,000 msg/s";
+    report.at_most(what, "ms", beside.latency_ms(0.99), 1.2 * alone.latency_ms(0.99));
+    let rate = as_f64(flooded.acknowledged_in_all()) / flooded.elapsed.as_secs_f64();
+    report.context("rate of the flood", "msg/s", rate);
+    server.stop()
 }
 
 async fn unacknowledged(

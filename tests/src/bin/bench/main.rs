@@ -27,10 +27,13 @@ struct Arguments {
     /// Seconds of each load scenario.
     #[arg(long, default_value_t = 15)]
     seconds: u64,
-    /// Only scenarios whose name begins so: start, load-paced, load-flat-out, load-qos-0, load-peer, broker-fan-out, broker-fan-in,
-    /// broker-sessions, broker-retained, idle, points.
+    /// Only scenarios whose name begins so: start, load-paced, load-flat-out, load-qos-0, load-flood, load-peer, broker-fan-out,
+    /// broker-fan-in, broker-sessions, broker-retained, idle, points.
     #[arg(long, default_value = "")]
     only: String,
+    /// Sessions that outlive their connections, in `broker-sessions`; at least 10,000.
+    #[arg(long, default_value_t = 100_000)]
+    sessions: usize,
     /// Writes the figures here too.
     #[arg(long)]
     json: Option<PathBuf>,
@@ -44,6 +47,7 @@ pub(crate) struct Bench {
     pub(crate) program: PathBuf,
     pub(crate) folder: PathBuf,
     pub(crate) duration: Duration,
+    pub(crate) sessions: usize,
     only: String,
 }
 
@@ -63,6 +67,7 @@ async fn main() -> anyhow::Result<()> {
         program: arguments.program,
         folder: folder.path().into(),
         duration: Duration::from_secs(arguments.seconds),
+        sessions: arguments.sessions,
         only: arguments.only,
     };
     let mut report = Report::default();
