@@ -101,7 +101,8 @@ impl WebSocket {
 /// Answers a request that is no opening handshake, which the library leaves without an answer. Only one that came in one piece,
 /// as a browser sends it: to read more would be to parse HTTP twice.
 async fn refuse_plain_http(stream: &mut TcpStream) -> io::Result<bool> {
-    let mut head = [0; READ_BUFFER];
+    // Not in the future, which lasts as long as the connection.
+    let mut head = vec![0; READ_BUFFER];
     let length = stream.peek(&mut head).await?;
     let text = String::from_utf8_lossy(head.get(..length).unwrap_or_default()).to_ascii_lowercase();
     if !text.starts_with("get ") || !text.ends_with("\r\n\r\n") || text.contains("\r\nupgrade:") {

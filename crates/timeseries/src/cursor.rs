@@ -86,8 +86,8 @@ impl Cursor {
         if self.unread_after.is_some() {
             return asked;
         }
-        let is_asked = |key: &&Box<str>| asked.is_empty() || asked.binary_search(key).is_ok();
-        self.before.keys().filter(is_asked).cloned().collect()
+        let known = self.before.keys();
+        known.filter(|key| asked.is_empty() || asked.binary_search(key).is_ok()).cloned().collect()
     }
 }
 

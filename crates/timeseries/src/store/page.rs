@@ -106,7 +106,7 @@ pub(super) async fn read(
             heads = Vec::new().into_iter().peekable();
             break;
         }
-        if devices.len() % STRIDE == 0 {
+        if devices.len().is_multiple_of(STRIDE) {
             tokio::task::yield_now().await;
         }
     }
