@@ -16,6 +16,9 @@ pub(crate) const SAMPLE_BYTES: usize = 40;
 /// What an answer takes, about, unless a single sample takes more.
 pub(crate) const ANSWER_BYTES: usize = MAX_ANSWER_SAMPLES * SAMPLE_BYTES;
 
+/// What the names of its keys may take besides. Together they stay below 4 MiB, which gRPC clients take unless told otherwise.
+const NAME_BYTES: usize = ANSWER_BYTES / 25;
+
 /// What the names of the keys that have more may take in a cursor, which travels in a URL.
 const CURSOR_BYTES: usize = 4 * 1024;
 
@@ -156,7 +159,7 @@ impl Newest {
             if rows.floor.is_some() || rows.samples.len() > count {
                 cursor_bytes += name.len();
             }
-            bytes <= ANSWER_BYTES && cursor_bytes <= CURSOR_BYTES
+            bytes <= ANSWER_BYTES + NAME_BYTES && cursor_bytes <= CURSOR_BYTES
         };
         let fitting = names.iter().take_while(fits).count().max(1);
         if fitting < names.len() {

@@ -8,7 +8,7 @@ async fn read(place: &Place, query: RangeQuery) -> (BTreeMap<TelemetryKey, Vec<S
     for pages in 1.. {
         let answer = place.range("d", &query).await;
         let bytes = answer.series.values().flatten().map(|sample| 40 + text(sample).len());
-        assert!(bytes.sum::<usize>() <= 4_000_000, "page {pages}");
+        assert!(bytes.sum::<usize>() <= 4_160_000, "page {pages}");
         for (key, mut older) in answer.series {
             older.append(series.entry(key.clone()).or_default());
             series.insert(key, older);
