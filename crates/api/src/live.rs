@@ -53,7 +53,8 @@ impl ReadQuery for LiveQuery {
 
 /// Watch what devices send
 ///
-/// Server-sent events. `event: telemetry` has the data `{"device","ts","values":{…}}`, `event: events` has `{"device","ts","event":{…}}`.
+/// Server-sent events. `event: telemetry` has the data `{"device","ts","values":{…}}`, with `"flags":["time_replaced"]`
+/// when the device's time lay too far in the future, so that `ts` is the time of arrival; `event: events` has `{"device","ts","event":{…}}`.
 /// A reader that is too slow loses messages and is told: `event: lagged` has `{"lost":n}`. A comment comes every 15 s without an event.
 #[utoipa::path(
     get, path = "/v1/live", tag = "Telemetry", operation_id = "watch", params(LiveQuery),

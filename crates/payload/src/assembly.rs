@@ -11,6 +11,9 @@ use crate::{Limits, PayloadError};
 const MAX_PATH_BYTES: usize = 128 + VALUES_PREFIX_BYTES;
 const VALUES_PREFIX_BYTES: usize = "values.".len();
 
+/// The years 2000 to 2099: a `ts` beside keys is a time if it lies here, else a value like another.
+const PLAUSIBLE_MICROS: std::ops::Range<i64> = 946_684_800_000_000..4_102_444_800_000_000;
+
 /// 2^63 as a float: the first number of microseconds that is too large.
 const MICROS_END: f64 = 9_223_372_036_854_775_808.0;
 
@@ -117,17 +120,20 @@ impl<'a> Assembly<'a> {
         self.enter()
     }
 
-    /// Ends a telemetry object: only now is it known which of the two forms it has, since members come in any order.
+    /// Ends a telemetry object: only now is it known which form it has, since members come in any order.
     pub(crate) fn end_object(&mut self) -> Result<(), PayloadError> {
         self.leave();
         match self.ts {
-            Some(ts) if self.values => self.move_out_of_values(self.time(ts)?)?,
-            Some(ts) => {
-                self.write_key(Span::EMPTY, "ts");
-                self.push(match ts {
-                    Ts::Number(number) => StoredValue::Number(number.as_f64()),
-                    Ts::Text(text) => StoredValue::Text(text),
-                })?;
+            Some(ts) if self.values => self.move_out_of_values(Some(self.time(ts)?))?,
+            Some(ts) => match self.plausible_time(ts) {
+                Some(time) => {
+                    let points = self.out.points.iter_mut().skip(self.first);
+                    points.for_each(|point| point.ts = Some(time));
+                }
+                None => self.keep_ts(ts)?,
+            },
+            None if self.values && self.beside.is_none() && !self.has_ts() => {
+                self.move_out_of_values(None)?;
             }
             None => {}
         }
@@ -148,7 +154,27 @@ impl<'a> Assembly<'a> {
         }
     }
 
-    fn move_out_of_values(&mut self, ts: Timestamp) -> Result<(), PayloadError> {
+    /// The time of the keys beside `ts`, if there are any and it is meant as one.
+    fn plausible_time(&self, ts: Ts) -> Option<Timestamp> {
+        let time = self.time(ts).ok().filter(|time| PLAUSIBLE_MICROS.contains(&time.as_micros()));
+        time.filter(|_| self.out.points.len() > self.first)
+    }
+
+    /// Whether `ts` is among the points: it is neither a number nor a text.
+    fn has_ts(&self) -> bool {
+        self.out.points.iter().skip(self.first).any(|point| self.out.slice(point.key) == "ts")
+    }
+
+    /// Makes `ts` a value.
+    fn keep_ts(&mut self, ts: Ts) -> Result<(), PayloadError> {
+        self.write_key(Span::EMPTY, "ts");
+        self.push(match ts {
+            Ts::Number(number) => StoredValue::Number(number.as_f64()),
+            Ts::Text(text) => StoredValue::Text(text),
+        })
+    }
+
+    fn move_out_of_values(&mut self, ts: Option<Timestamp>) -> Result<(), PayloadError> {
         if let Some(stored) = self.beside.and_then(|index| self.out.points.get(index)) {
             return Err(PayloadError::Beside { key: shortened(self.out.slice(stored.key)) });
         }
@@ -161,7 +187,7 @@ impl<'a> Assembly<'a> {
             }
             point.key.start += VALUES_PREFIX_BYTES;
             point.key.length -= VALUES_PREFIX_BYTES;
-            point.ts = Some(ts);
+            point.ts = ts;
             self.out.points[kept] = point;
             kept += 1;
         }

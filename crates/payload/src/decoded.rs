@@ -83,7 +83,7 @@ impl Decoded {
     }
 
     /// The points, in no order that matters: no two of them have the same key and time.
-    pub fn points(&self) -> impl ExactSizeIterator<Item = DecodedPoint<'_>> {
+    pub fn points(&self) -> impl ExactSizeIterator<Item = DecodedPoint<'_>> + Clone {
         self.points.iter().map(|stored| DecodedPoint {
             key: self.slice(stored.key),
             ts: stored.ts,

@@ -65,7 +65,9 @@ impl Format {
 ///
 /// - JSON (no content type, `application/json`, `…+json`) and `application/cbor`: an object of key: number, bool or text;
 ///   or `{"ts": time, "values": {…}}`; or an array of either. The time is a number of milliseconds since 1970, whatever its
-///   size (seconds are not guessed), or RFC 3339 as a text; another text or an array there is refused. Nested objects become keys joined by `.`; an array
+///   size (seconds are not guessed), or RFC 3339 as a text; another text or an array there is refused. `{"values": {…}}` with
+///   nothing beside it is the second form without a time. `ts` beside other keys than `values` is their time if it lies in the
+///   years 2000 to 2099, and a key like another if not. Nested objects become keys joined by `.`; an array
 ///   inside becomes its compact JSON text; null is skipped. CBOR integer keys become decimal text, tags are looked
 ///   through (except decimal fractions, and seconds since 1970 around `ts`), byte strings are refused.
 /// - `application/senml+json`, `application/senml+cbor` (RFC 8428): a sum becomes the point `name.sum`; units are not kept;

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use drover_backbone::{Frame, Offset, sequence};
-use drover_model::{Flags, Timestamp};
-use drover_payload::{Decoded, Limits};
+use drover_model::{Flags, Timestamp, ValueRef};
+use drover_payload::{Decoded, DecodedPoint, Limits};
 use drover_proto::RecordView;
 use drover_proto::backbone::v1::{Channel, RefusedCounts};
-use drover_timeseries::HeadWriter;
+use drover_timeseries::{HeadWriter, OverBounds};
 use prost::Message as _;
 
 use crate::config::Config;
@@ -57,8 +57,18 @@ pub(crate) struct Outcome {
     pub(crate) counts: ByTenant,
     pub(crate) records: u64,
     pub(crate) points: u64,
+    pub(crate) over_device_bounds: u64,
     pub(crate) unreadable: u64,
     pub(crate) times_replaced: u64,
+}
+
+/// A point as it is stored, and as live listeners see it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Timed<'a> {
+    pub(crate) key: &'a str,
+    pub(crate) ts: Timestamp,
+    pub(crate) value: ValueRef<'a>,
+    pub(crate) flags: Flags,
 }
 
 /// Decodes records; its buffers are used again for each.
@@ -66,6 +76,8 @@ pub(crate) struct Decoder {
     decoded: Decoded,
     limits: Limits,
     max_future: Duration,
+    max_keys: usize,
+    max_latest_text_bytes: usize,
     notify: Notify,
 }
 
@@ -73,8 +85,14 @@ impl Decoder {
     pub(crate) fn new(config: &Config, notify: Notify) -> Self {
         Self {
             decoded: Decoded::default(),
-            limits: Limits { max_points: config.max_points_per_message, ..Limits::default() },
+            limits: Limits {
+                max_points: config.max_points_per_message,
+                max_text_bytes: config.max_text_bytes,
+                ..Limits::default()
+            },
             max_future: Duration::from_secs(config.max_future_s),
+            max_keys: config.max_keys_per_device,
+            max_latest_text_bytes: config.max_latest_text_bytes_per_device,
             notify,
         }
     }
@@ -161,19 +179,43 @@ impl Decoder {
             &mut self.decoded,
         )
         .map_err(|error| error.to_string())?;
-        let latest = received.plus(self.max_future);
-        let device = head.device(record.tenant, record.device);
-        for point in self.decoded.points() {
+        let timed = self.decoded.points().map(|point| self.timed(point, received));
+        let points = timed.clone().map(|point| (point.key, point.ts, point.value));
+        let device = head.admit(record.tenant, record.device, points).map_err(|over| {
+            outcome.over_device_bounds += 1;
+            self.over_bounds(over)
+        })?;
+        for point in timed {
             outcome.points += 1;
-            match point.ts {
-                Some(ts) if ts > latest => {
-                    outcome.times_replaced += 1;
-                    head.push(device, point.key, received, point.value, seq, Flags::TIME_REPLACED);
-                }
-                ts => head.push(device, point.key, ts.unwrap_or(received), point.value, seq, Flags::NONE),
-            }
+            outcome.times_replaced += u64::from(point.flags.contains(Flags::TIME_REPLACED));
+            head.push(device, point.key, point.ts, point.value, seq, point.flags);
         }
         Ok(())
+    }
+
+    /// The point with the time at which it is stored: the device's, unless that lies too far ahead, or the time of arrival.
+    fn timed<'p>(&self, point: DecodedPoint<'p>, received: Timestamp) -> Timed<'p> {
+        let DecodedPoint { key, ts, value } = point;
+        match ts {
+            Some(ts) if ts > received.plus(self.max_future) => {
+                Timed { key, ts: received, value, flags: Flags::TIME_REPLACED }
+            }
+            ts => Timed { key, ts: ts.unwrap_or(received), value, flags: Flags::NONE },
+        }
+    }
+
+    fn over_bounds(&self, over: OverBounds) -> String {
+        match over {
+            OverBounds::Keys => format!(
+                "the device would have more than {} keys; use fewer keys, or raise stream.max_keys_per_device",
+                self.max_keys
+            ),
+            OverBounds::Text => format!(
+                "the latest values of the device would have more than {} bytes of text; send less text, or raise \
+                 stream.max_latest_text_bytes_per_device",
+                self.max_latest_text_bytes
+            ),
+        }
     }
 
     fn event(&self, record: &RecordView<'_>, seq: u64, outcome: &mut Outcome) -> Result<(), String> {
@@ -192,7 +234,9 @@ impl Decoder {
     fn tell(&self, record: &RecordView<'_>) {
         let received = Timestamp::from_micros(record.received_us);
         match record.channel {
-            Channel::Telemetry => self.notify.telemetry(record, &self.decoded, received),
+            Channel::Telemetry => {
+                self.notify.telemetry(record, self.decoded.points().map(|point| self.timed(point, received)));
+            }
             Channel::Event => {
                 self.notify.event(record, std::str::from_utf8(record.payload).unwrap_or_default(), received);
             }

@@ -3,7 +3,6 @@
 
 use drover_backbone::{Log, Offset, Shard, Stream};
 
-use crate::config::Config;
 use crate::error::Error;
 use crate::ledger::ByTenant;
 use crate::metrics::StreamMetrics;
@@ -15,7 +14,6 @@ pub(crate) struct Committer {
     pub(crate) store: Store,
     pub(crate) points: drover_timeseries::Store,
     pub(crate) log: Log,
-    pub(crate) config: Config,
     pub(crate) metrics: StreamMetrics,
     pub(crate) health: drover_runtime::PartHealth,
 }
@@ -48,14 +46,6 @@ impl Committer {
             flush.record(&mut tx).await?;
         }
         store::add_counts(&mut tx, counts).await?;
-        for (tenant, counts) in counts {
-            if counts.dead_lettered > 0 {
-                store::prune_dead_letters(&mut tx, tenant, self.config.dead_letters_per_tenant).await?;
-            }
-            if counts.stored > 0 {
-                store::prune_events(&mut tx, tenant, self.config.events_per_tenant).await?;
-            }
-        }
         store::set_offset(&mut tx, Stream::Telemetry.as_str(), shard, next).await?;
         tx.commit().await?;
         if let Some(flush) = flush {

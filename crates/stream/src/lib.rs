@@ -18,7 +18,7 @@ mod store;
 use anyhow::Context as _;
 use drover_proto::stream::v1::telemetry_server::TelemetryServer;
 use drover_runtime::{Env, Part};
-use drover_timeseries::StoreOptions;
+use drover_timeseries::{DeviceBounds, StoreOptions};
 
 pub use config::Config;
 
@@ -30,8 +30,13 @@ pub const DEFAULTS: &str = include_str!("../default.toml");
 /// # Errors
 /// When the database or the files of the store cannot be opened.
 pub async fn build(config: Config, env: &Env) -> anyhow::Result<Part> {
-    let store = store::Store::open(&env.db).await.context("opening the tables of the stream service")?;
-    let options = StoreOptions { shards: env.log.shards(), ..StoreOptions::default() };
+    let store =
+        store::Store::open(&env.db, &config).await.context("opening the tables of the stream service")?;
+    let device_bounds = DeviceBounds {
+        keys: config.max_keys_per_device,
+        text_bytes: config.max_latest_text_bytes_per_device,
+    };
+    let options = StoreOptions { shards: env.log.shards(), device_bounds, ..StoreOptions::default() };
     let points = drover_timeseries::Store::open(env.db.clone(), env.data_dir.join("points"), options)
         .await
         .context("opening the time-series files")?;

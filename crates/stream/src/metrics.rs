@@ -9,6 +9,7 @@ pub(crate) struct StreamMetrics {
     pub(crate) records: Counter,
     pub(crate) points: Counter,
     pub(crate) dead_letters: Counter,
+    pub(crate) over_device_bounds: Counter,
     pub(crate) unreadable_records: Counter,
     pub(crate) times_replaced: Counter,
     pub(crate) commits: Counter,
@@ -24,6 +25,11 @@ impl StreamMetrics {
             registry.register("records", "Records read from the log", own.records.clone());
             registry.register("points", "Points stored", own.points.clone());
             registry.register("dead_letters", "Records that were dead-lettered", own.dead_letters.clone());
+            registry.register(
+                "over_device_bounds",
+                "Records that were dead-lettered since their device would have had too many keys or too much text",
+                own.over_device_bounds.clone(),
+            );
             registry.register(
                 "unreadable_records",
                 "Records of the log that could not be read",

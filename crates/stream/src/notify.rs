@@ -1,10 +1,11 @@
 //! Tells live listeners what came in, and devices what was refused. Nothing here is durable.
 
 use drover_backbone::{Live, token};
-use drover_model::{Timestamp, topic};
-use drover_payload::Decoded;
+use drover_model::{Flags, Timestamp, topic};
 use drover_proto::RecordView;
 use serde_json::{Map, Value, json};
+
+use crate::batch::Timed;
 
 /// Publishes to `Live`, and formats only when somebody listens.
 #[derive(Clone)]
@@ -18,20 +19,23 @@ impl Notify {
     }
 
     /// A record's points, one message for each time in it.
-    pub(crate) fn telemetry(&self, record: &RecordView<'_>, decoded: &Decoded, received: Timestamp) {
+    pub(crate) fn telemetry<'p>(&self, record: &RecordView<'_>, points: impl Iterator<Item = Timed<'p>>) {
         let subject = subject("telemetry", record);
         if !self.live.has_subscribers(&subject) {
             return;
         }
-        let mut rest = decoded.points().peekable();
+        let mut rest = points.peekable();
         while let Some(first) = rest.next() {
             let mut values = Map::new();
             values.insert(first.key.to_owned(), json!(first.value));
-            while let Some(point) = rest.next_if(|point| point.ts == first.ts) {
+            while let Some(point) = rest.next_if(|point| (point.ts, point.flags) == (first.ts, first.flags)) {
                 values.insert(point.key.to_owned(), json!(point.value));
             }
-            let ts = first.ts.unwrap_or(received).as_millis();
-            let message = json!({ "device": record.device, "ts": ts, "values": values });
+            let mut message =
+                json!({ "device": record.device, "ts": first.ts.as_millis(), "values": values });
+            if let (Flags::TIME_REPLACED, Some(message)) = (first.flags, message.as_object_mut()) {
+                message.insert("flags".to_owned(), json!(["time_replaced"]));
+            }
             self.live.publish(&subject, message.to_string().into());
         }
     }

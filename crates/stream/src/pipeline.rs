@@ -94,7 +94,6 @@ impl Worker {
             store: context.store.clone(),
             points: context.points.clone(),
             log: context.env.log.clone(),
-            config: context.config.clone(),
             metrics: context.metrics.clone(),
             health: context.health.clone(),
         };
@@ -191,6 +190,7 @@ impl Worker {
         let metrics = &self.committer.metrics;
         metrics.records.inc_by(outcome.records);
         metrics.points.inc_by(outcome.points);
+        metrics.over_device_bounds.inc_by(outcome.over_device_bounds);
         metrics.unreadable_records.inc_by(outcome.unreadable);
         metrics.times_replaced.inc_by(outcome.times_replaced);
         metrics.dead_letters.inc_by(outcome.rows.dead_letters.len() as u64);
@@ -206,14 +206,19 @@ impl Worker {
 
     /// Begins a commit when the head is full. When one is under way already, waits for it only if the head has overflowed.
     async fn commit_when_full(&mut self) {
-        let points = self.points.head_points(self.shard.0);
-        if points >= self.config.flush_points * HEAD_OVERFLOW && self.committing.is_some() {
+        if self.is_full(HEAD_OVERFLOW) && self.committing.is_some() {
             let _ = self.await_commit().await;
         }
         let waiting = self.due.is_none_or(|due| due > Instant::now() + RETRY);
-        if points >= self.config.flush_points && self.committing.is_none() && waiting {
+        if self.is_full(1) && self.committing.is_none() && waiting {
             self.begin_commit();
         }
+    }
+
+    /// Whether the head has `times` the size at which it is written.
+    fn is_full(&self, times: usize) -> bool {
+        self.points.head_points(self.shard.0) >= self.config.flush_points * times
+            || self.points.head_bytes(self.shard.0) >= self.config.flush_bytes * times
     }
 
     fn begin_commit(&mut self) {

@@ -1,5 +1,7 @@
 //! All SQL of the stream service.
 
+mod keep;
+
 use std::collections::HashMap;
 
 use drover_backbone::{Offset, Shard};
@@ -10,8 +12,10 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 
 use crate::batch::{DeadLetter, Event, Rows};
+use crate::config::Config;
 use crate::error::Error;
 use crate::ledger::{ByTenant, Counts};
+use keep::List;
 
 /// Rows of one insert statement; SQLite allows 32,766 values.
 const ROWS_PER_INSERT: usize = 500;
@@ -21,13 +25,18 @@ const ROW_BYTES: usize = 256;
 #[derive(Clone)]
 pub(crate) struct Store {
     db: Db,
+    events: List,
+    dead_letters: List,
 }
 
 impl Store {
-    pub(crate) async fn open(db: &Db) -> Result<Self, DbError> {
-        let set = migrations(&[(1, "stream", include_str!("../migrations/0001_stream.sql"))]);
+    pub(crate) async fn open(db: &Db, config: &Config) -> Result<Self, DbError> {
+        let set = migrations(&[
+            (1, "stream", include_str!("../migrations/0001_stream.sql")),
+            (2, "kept", include_str!("../migrations/0002_kept.sql")),
+        ]);
         db.migrate("stream", &set).await?;
-        Ok(Self { db: db.clone() })
+        Ok(Self { db: db.clone(), events: List::events(config), dead_letters: List::dead_letters(config) })
     }
 
     pub(crate) async fn begin(&self) -> Result<drover_db::Transaction, DbError> {
@@ -63,14 +72,15 @@ impl Store {
         Ok(counts)
     }
 
-    /// Writes rows that are named by their position in the log, so that writing them again changes nothing.
+    /// Writes rows that are named by their position in the log, so that writing them again changes nothing; the oldest of a
+    /// tenant go when there are too many of them.
     pub(crate) async fn insert(&self, rows: &Rows) -> Result<(), Error> {
         let mut tx = self.db.begin().await?;
         for some in rows.events.chunks(ROWS_PER_INSERT) {
-            insert_events(&mut tx, some).await?;
+            insert_events(&mut tx, self.events, some).await?;
         }
         for some in rows.dead_letters.chunks(ROWS_PER_INSERT) {
-            insert_dead_letters(&mut tx, some).await?;
+            insert_dead_letters(&mut tx, self.dead_letters, some).await?;
         }
         tx.commit().await?;
         Ok(())
@@ -162,18 +172,22 @@ pub(crate) struct EventRow {
     pub(crate) json: String,
 }
 
-async fn insert_events(tx: &mut SqliteConnection, events: &[Event]) -> Result<(), Error> {
+async fn insert_events(tx: &mut SqliteConnection, list: List, events: &[Event]) -> Result<(), Error> {
     let mut query =
         QueryBuilder::<Sqlite>::new("INSERT INTO events (tenant, device, seq, received_us, json) ");
     query.push_values(events, |mut row, event| {
         row.push_bind(&event.tenant).push_bind(&event.device).push_bind(event.seq);
         row.push_bind(event.received_us).push_bind(&event.json);
     });
-    query.push(" ON CONFLICT DO NOTHING").build().persistent(false).execute(tx).await?;
-    Ok(())
+    let new = query.push(list.returning()).build().persistent(false).fetch_all(&mut *tx).await?;
+    list.keep(tx, &new).await
 }
 
-async fn insert_dead_letters(tx: &mut SqliteConnection, letters: &[DeadLetter]) -> Result<(), Error> {
+async fn insert_dead_letters(
+    tx: &mut SqliteConnection,
+    list: List,
+    letters: &[DeadLetter],
+) -> Result<(), Error> {
     let mut query = QueryBuilder::<Sqlite>::new(
         "INSERT INTO dead_letters (tenant, received_us, seq, device, topic, reason, payload) ",
     );
@@ -182,8 +196,8 @@ async fn insert_dead_letters(tx: &mut SqliteConnection, letters: &[DeadLetter]) 
         row.push_bind(&letter.device).push_bind(&letter.topic).push_bind(&letter.reason);
         row.push_bind(&letter.payload[..]);
     });
-    query.push(" ON CONFLICT DO NOTHING").build().persistent(false).execute(tx).await?;
-    Ok(())
+    let new = query.push(list.returning()).build().persistent(false).fetch_all(&mut *tx).await?;
+    list.keep(tx, &new).await
 }
 
 /// Moves the offset; part of the transaction that holds what it covers.
@@ -229,35 +243,5 @@ pub(crate) async fn add_counts(tx: &mut SqliteConnection, counts: &ByTenant) -> 
             .await?;
         }
     }
-    Ok(())
-}
-
-/// Deletes what is older than the newest `keep` dead letters of a tenant.
-pub(crate) async fn prune_dead_letters(
-    tx: &mut SqliteConnection,
-    tenant: &str,
-    keep: u32,
-) -> Result<(), Error> {
-    sqlx::query(
-        "DELETE FROM dead_letters WHERE tenant = $1 AND received_us <=
-             (SELECT received_us FROM dead_letters WHERE tenant = $1 ORDER BY received_us DESC LIMIT 1 OFFSET $2)",
-    )
-    .bind(tenant)
-    .bind(i64::from(keep))
-    .execute(tx)
-    .await?;
-    Ok(())
-}
-
-/// Deletes what is older than the newest `keep` events of a tenant.
-pub(crate) async fn prune_events(tx: &mut SqliteConnection, tenant: &str, keep: u32) -> Result<(), Error> {
-    sqlx::query(
-        "DELETE FROM events WHERE tenant = $1 AND received_us <=
-             (SELECT received_us FROM events WHERE tenant = $1 ORDER BY received_us DESC LIMIT 1 OFFSET $2)",
-    )
-    .bind(tenant)
-    .bind(i64::from(keep))
-    .execute(tx)
-    .await?;
     Ok(())
 }

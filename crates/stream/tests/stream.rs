@@ -50,11 +50,17 @@ impl Drop for Threads {
 fn config() -> Config {
     Config {
         flush_points: 1_000,
+        flush_bytes: 1 << 20,
         flush_interval_s: 3_600,
         max_future_s: 300,
         max_points_per_message: 100,
+        max_text_bytes: 65_536,
+        max_keys_per_device: 20,
+        max_latest_text_bytes_per_device: 100_000,
         dead_letters_per_tenant: 10,
+        dead_letters_bytes_per_tenant: 1 << 20,
         events_per_tenant: 10,
+        events_bytes_per_tenant: 1 << 20,
     }
 }
 
@@ -64,13 +70,17 @@ impl World {
     }
 
     async fn open(directory: tempfile::TempDir, sent: i64) -> Self {
+        Self::open_with(directory, sent, config()).await
+    }
+
+    async fn open_with(directory: tempfile::TempDir, sent: i64, config: Config) -> Self {
         let threads =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let path = directory.path().to_owned();
         let env = threads.spawn(async move {
             let clock = ManualClock::at(Timestamp::from_micros(NOW_US));
             let env = environment(&path, &clock).await;
-            drover_stream::build(config(), &env).await.unwrap().start(&env);
+            drover_stream::build(config, &env).await.unwrap().start(&env);
             // Ready is when everything that an earlier life left in the log is applied.
             env.health.ready().await;
             env
@@ -229,7 +239,7 @@ async fn what_is_not_understood_is_kept_with_reason_and_bytes_and_the_device_is_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn dead_letters_come_in_pages_and_the_oldest_are_pruned_at_a_commit() {
+async fn dead_letters_come_in_pages_and_the_oldest_go_first() {
     let mut world = World::start().await;
     for number in 0..15 {
         world.measure("pump", &format!("broken {number}")).await;
@@ -247,7 +257,14 @@ async fn dead_letters_come_in_pages_and_the_oldest_are_pruned_at_a_commit() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn lists_and_ranges_end_by_bytes_and_go_on() {
-    let mut world = World::start().await;
+    let roomy = Config {
+        max_keys_per_device: 100,
+        max_latest_text_bytes_per_device: 10_000_000,
+        dead_letters_bytes_per_tenant: 100_000_000,
+        events_bytes_per_tenant: 100_000_000,
+        ..config()
+    };
+    let mut world = World::open_with(tempfile::tempdir().unwrap(), 0, roomy).await;
     let long = "x".repeat(1_000_000);
     for _ in 0..10 {
         world.measure("pump-0", &format!("broken {long}")).await;
@@ -434,4 +451,123 @@ async fn live_listeners_hear_of_each_message() {
         serde_json::json!({"device": "pump", "ts": 1000, "values": {"a": 1, "b": "x", "d": 1.5}})
     );
     assert_eq!(messages[1]["values"], serde_json::json!({"c": false}));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn live_listeners_see_the_time_at_which_a_measurement_is_stored() {
+    let mut world = World::start().await;
+    let mut heard = world.env.live.subscribe("telemetry.default.*", None);
+    world.measure("pump", r#"[{"ts": 4102444800000, "values": {"a": 1}}, {"b": 2}]"#).await;
+    world.measure("pump", r#"{"ts": 253402300800000, "values": {"c": 3}}"#).await;
+    let replaced = serde_json::json!(["time_replaced"]);
+    let now = NOW_US / 1_000;
+    for (values, flags) in [
+        (serde_json::json!({"a": 1}), Some(&replaced)),
+        (serde_json::json!({"b": 2}), None),
+        (serde_json::json!({"c": 3}), Some(&replaced)),
+    ] {
+        let message = tokio::time::timeout(Duration::from_secs(60), heard.next()).await.unwrap().unwrap();
+        let message: serde_json::Value = serde_json::from_slice(&message.payload).unwrap();
+        assert_eq!((&message["ts"], &message["values"], message.get("flags")), (&now.into(), &values, flags));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_with_too_many_keys_is_told_and_nothing_else_stops() {
+    let mut world = World::start().await;
+    let keys = |range: std::ops::Range<u32>| {
+        let members: Vec<_> = range.map(|key| format!(r#""k{key}":{key}"#)).collect();
+        format!("{{{}}}", members.join(","))
+    };
+    world.measure("pump", &keys(0..15)).await;
+    world.measure("pump", &keys(14..21)).await;
+    world.measure("pump", &keys(10..20)).await;
+    world.measure("pump", r#"{"one-more":1}"#).await;
+    world.measure("fan", r#"{"one-more":1}"#).await;
+    let ledger = world.settled().await;
+    assert_eq!((ledger.accepted, ledger.stored, ledger.dead_lettered), (5, 3, 2));
+    assert!(world.env.metrics.encode().contains("drover_stream_over_device_bounds_total 2"));
+    assert_eq!(world.numbers("pump", "k14").await.len(), 2, "all of a record or nothing");
+    assert_eq!(world.numbers("fan", "one-more").await, [1.0]);
+    let reason = world.dead_letters("", 1).await.dead_letters[0].reason.clone();
+    assert_eq!(
+        reason,
+        "the device would have more than 20 keys; use fewer keys, or raise stream.max_keys_per_device"
+    );
+    // What is known of the device outlives its points in memory, and a crash.
+    let mut world = world.crash().await;
+    assert_eq!(world.settled().await.dead_lettered, 2);
+    for life in 0..2 {
+        world.measure("pump", &keys(0..20)).await;
+        world.measure("pump", r#"{"one-more":1}"#).await;
+        let ledger = world.settled().await;
+        assert_eq!((ledger.stored, ledger.dead_lettered), (4 + life, 3 + life));
+        world = world.stop_and_start().await;
+    }
+    assert_eq!(world.samples("default", "pump", "one-more").await.len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_with_too_much_text_is_told_and_may_still_replace_what_it_has() {
+    let mut world = World::start().await;
+    let text = |key: &str, bytes: usize| format!(r#"{{"{key}":"{}"}}"#, "x".repeat(bytes));
+    for (key, bytes) in [("a", 60_000), ("b", 60_000), ("a", 30_000), ("b", 65_536), ("c", 65_537)] {
+        world.measure("pump", &text(key, bytes)).await;
+    }
+    world.measure("fan", &text("a", 60_000)).await;
+    let ledger = world.settled().await;
+    assert_eq!((ledger.accepted, ledger.stored, ledger.dead_lettered), (6, 4, 2));
+    let reasons: Vec<_> =
+        world.dead_letters("", 2).await.dead_letters.into_iter().map(|letter| letter.reason).collect();
+    assert_eq!(
+        reasons,
+        [
+            "\"c\" has more than 65536 bytes of text",
+            "the latest values of the device would have more than 100000 bytes of text; send less text, or raise \
+             stream.max_latest_text_bytes_per_device",
+        ]
+    );
+    let mut world = world.stop_and_start().await;
+    world.measure("pump", &text("c", 5_000)).await;
+    assert_eq!(world.settled().await.dead_lettered, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn few_points_with_much_text_are_written_before_they_fill_the_memory() {
+    let mut world = World::start().await;
+    let text = format!(r#"{{"a":"{}"}}"#, "x".repeat(60_000));
+    for _ in 0..20 {
+        world.measure("pump", &text).await;
+    }
+    eventually("a file is there", async || {
+        world.env.metrics.encode().contains("drover_stream_commits_total 1").then_some(())
+    })
+    .await;
+    assert_eq!(world.samples("default", "pump", "a").await.len(), 20);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_and_dead_letters_have_a_bound_in_bytes_and_the_oldest_go_first() {
+    let mut world = World::start().await;
+    let padding = "x".repeat(200_000);
+    for number in 0..8 {
+        let event = format!(r#"{{"number":{number},"padding":"{padding}"}}"#);
+        world.send("default", "pump", Channel::Event, event.as_bytes()).await;
+        world.measure("pump", &format!("broken {number} {padding}")).await;
+    }
+    world.send("other", "pump", Channel::Telemetry, b"broken").await;
+    for (life, number) in [(0, 7), (1, 8)] {
+        assert_eq!(world.settled().await.accepted, 16 + 2 * life);
+        let letters = world.dead_letters("", 0).await.dead_letters;
+        assert_eq!(letters.len(), 5);
+        assert!(letters[0].payload.starts_with(format!("broken {number} x").as_bytes()));
+        let query = proto::ListEventsRequest { device: "pump".into(), ..proto::ListEventsRequest::default() };
+        let events = world.client.list_events(request(&tenant("default"), query)).await.unwrap().into_inner();
+        assert_eq!(events.events.len(), 5);
+        assert!(events.events[0].json.starts_with(&format!(r#"{{"number":{number},"#)));
+        world = world.stop_and_start().await;
+        let event = format!(r#"{{"number":8,"padding":"{padding}"}}"#);
+        world.send("default", "pump", Channel::Event, event.as_bytes()).await;
+        world.measure("pump", &format!("broken 8 {padding}")).await;
+    }
 }

@@ -5,9 +5,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use parking_lot::Mutex;
 use sqlx::SqliteConnection;
 use tokio::sync::OwnedMutexGuard;
 
+use crate::census::LargeRow;
 use crate::file::Parts;
 use crate::head::Head;
 use crate::store::Inner;
@@ -22,17 +24,25 @@ pub(crate) fn number_of(file: &str) -> Option<u64> {
     file.split_once('.')?.0.rsplit('-').next()?.parse().ok()
 }
 
+/// What a flush moves.
+#[derive(Debug, Default)]
+pub(crate) struct Moved {
+    pub(crate) parts: Parts,
+    /// Rows of latest values that are not small.
+    pub(crate) large: Vec<LargeRow>,
+}
+
 /// A flush under way. [`Flush::record`] it in a transaction, commit that, then [`Flush::publish`]. Dropped before, the
 /// points stay in memory for the next flush.
 pub struct Flush {
     inner: Arc<Inner>,
     shard: u16,
     head: Arc<Head>,
-    parts: Parts,
+    moved: Mutex<Moved>,
     recorded: AtomicBool,
     published: bool,
     /// Keeps other flushes of the shard out.
-    doubt: OwnedMutexGuard<Option<Parts>>,
+    doubt: OwnedMutexGuard<Option<Moved>>,
 }
 
 impl Flush {
@@ -45,8 +55,9 @@ impl Flush {
         let (dir, source) = (inner.dir.clone(), Arc::clone(&head));
         let written = tokio::task::spawn_blocking(move || write_file(&dir, &name, &source)).await;
         let parts = written.map_err(|_| StoreError::Stopped)??;
+        let moved = Mutex::new(Moved { parts, large: Vec::new() });
         let (inner, recorded) = (Arc::clone(inner), AtomicBool::new(false));
-        Ok(Some(Self { inner, shard, head, parts, recorded, published: false, doubt }))
+        Ok(Some(Self { inner, shard, head, moved, recorded, published: false, doubt }))
     }
 
     /// How many points it moves.
@@ -60,16 +71,19 @@ impl Flush {
     /// When the database refuses; then roll back and drop this.
     pub async fn record(&self, db: &mut SqliteConnection) -> Result<(), StoreError> {
         self.recorded.store(true, Ordering::Relaxed);
-        for (tenant, part) in &self.parts {
+        let parts = self.moved.lock().parts.clone();
+        for (tenant, part) in &parts {
             manifest::add(db, tenant, self.shard.into(), part).await?;
         }
-        latest::update(db, &self.head).await
+        let large = latest::update(db, &self.head, self.inner.device_bounds).await?;
+        self.moved.lock().large = large;
+        Ok(())
     }
 
     /// Lets queries read the file in the place of memory. Only after the commit.
     pub fn publish(mut self) {
-        let parts = std::mem::take(&mut self.parts);
-        let emptied = self.inner.shard(self.shard).state.write().publish(parts);
+        let moved = std::mem::take(self.moved.get_mut());
+        let emptied = self.inner.shard(self.shard).state.write().publish(moved);
         drop(emptied);
         self.published = true;
     }
@@ -80,12 +94,12 @@ impl Drop for Flush {
         if self.published {
             return;
         }
-        let parts = std::mem::take(&mut self.parts);
+        let moved = std::mem::take(self.moved.get_mut());
         if *self.recorded.get_mut() {
             // Whether the transaction was committed is not known here; the next flush asks the manifest.
-            *self.doubt = Some(parts);
+            *self.doubt = Some(moved);
         } else {
-            remove(&self.inner.dir, &parts);
+            remove(&self.inner.dir, &moved.parts);
         }
     }
 }
@@ -117,17 +131,17 @@ fn freeze(inner: &Inner, shard: u16) -> Option<Arc<Head>> {
 }
 
 /// Finds out whether the transaction of a dropped flush was committed after all. The write transaction waits for it to end.
-async fn settle_doubt(inner: &Inner, shard: u16, doubt: &mut Option<Parts>) -> Result<(), StoreError> {
-    let Some((_, part)) = doubt.as_ref().and_then(|parts| parts.first()) else { return Ok(()) };
+async fn settle_doubt(inner: &Inner, shard: u16, doubt: &mut Option<Moved>) -> Result<(), StoreError> {
+    let Some((_, part)) = doubt.as_ref().and_then(|moved| moved.parts.first()) else { return Ok(()) };
     let mut tx = inner.db.begin().await?;
     let committed = manifest::knows(&mut tx, &part.file).await?;
     drop(tx);
-    let parts = doubt.take().unwrap_or_default();
+    let moved = doubt.take().unwrap_or_default();
     if committed {
-        let emptied = inner.shard(shard).state.write().publish(parts);
+        let emptied = inner.shard(shard).state.write().publish(moved);
         drop(emptied);
     } else {
-        remove(&inner.dir, &parts);
+        remove(&inner.dir, &moved.parts);
     }
     Ok(())
 }

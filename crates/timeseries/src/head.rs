@@ -6,6 +6,7 @@ mod order;
 use drover_model::{Flags, Timestamp, Value, ValueRef};
 use hashbrown::HashMap;
 
+use crate::census::{self, Census, DeviceBounds, OverBounds, Sender};
 use crate::sample::Stored;
 
 pub(crate) use order::Sorter;
@@ -48,6 +49,8 @@ pub(crate) struct Series {
 pub(crate) struct DeviceHead {
     pub(crate) rows: Vec<Row>,
     pub(crate) series: Vec<Series>,
+    /// Of all its texts.
+    text_bytes: usize,
     /// The series that the next point is likely of: messages repeat their keys in the same order.
     likely: usize,
     by_key: Option<Box<HashMap<u32, u32>>>,
@@ -80,12 +83,20 @@ pub struct DeviceSlot(u32);
 #[derive(Debug)]
 pub struct HeadWriter<'a> {
     head: &'a mut Head,
+    frozen: Option<&'a Head>,
+    census: &'a mut Census,
+    bounds: DeviceBounds,
     tenant: usize,
 }
 
 impl<'a> HeadWriter<'a> {
-    pub(crate) fn new(head: &'a mut Head) -> Self {
-        Self { head, tenant: 0 }
+    pub(crate) fn new(
+        head: &'a mut Head,
+        frozen: Option<&'a Head>,
+        census: &'a mut Census,
+        bounds: DeviceBounds,
+    ) -> Self {
+        Self { head, frozen, census, bounds, tenant: 0 }
     }
 
     /// The slot of a device. The names have been checked: they are ids.
@@ -94,6 +105,28 @@ impl<'a> HeadWriter<'a> {
             self.tenant = self.head.tenant(tenant);
         }
         DeviceSlot(self.head.device(self.tenant, device))
+    }
+
+    /// The slot of a device that is about to get these points, all of one record.
+    ///
+    /// # Errors
+    /// [`OverBounds`] when they would bring the device over its bounds; then none of them may be added.
+    pub fn admit<'p>(
+        &mut self,
+        tenant: &str,
+        device: &str,
+        points: impl Iterator<Item = (&'p str, Timestamp, ValueRef<'p>)> + Clone,
+    ) -> Result<DeviceSlot, OverBounds> {
+        let slot = self.device(tenant, device);
+        let live = self.head.at(slot.0);
+        let live = (live.series.len(), live.text_bytes);
+        let sender = Sender { tenant, device, heads: [self.frozen, Some(&*self.head)], live };
+        let points = points.map(|(key, ts, value)| match value {
+            ValueRef::Text(text) => (key, ts.as_micros(), text.len()),
+            ValueRef::Number(_) | ValueRef::Bool(_) => (key, ts.as_micros(), 0),
+        });
+        census::admit(self.census, self.bounds, &sender, points)?;
+        Ok(slot)
     }
 
     /// Adds a point. For the same device, key and time the higher `seq` is shown; of equal ones the later call.
@@ -178,6 +211,13 @@ impl Head {
         self.texts.get(position).expect("a text row's bits are in the head's list of texts")
     }
 
+    pub(crate) fn text_bytes_of(&self, row: &Row) -> usize {
+        match row.form {
+            Form::Text => self.text_of(row).len(),
+            Form::Number | Form::Bool => 0,
+        }
+    }
+
     /// The newest row of every key of a device.
     pub(crate) fn newest(device: &DeviceHead) -> impl Iterator<Item = &Row> {
         device.series.iter().filter_map(|series| device.rows.get(series.newest as usize))
@@ -235,8 +275,10 @@ impl Head {
     }
 
     fn push(&mut self, slot: u32, key: &str, mut row: Row) {
+        let text_bytes = self.text_bytes_of(&row);
         let device =
             self.devices.get_mut(slot as usize).expect("a slot is given out for a device of the head");
+        device.text_bytes += text_bytes;
         let guess = device.series.get(device.likely);
         let known =
             guess.filter(|series| self.keys.get(series.key as usize).is_some_and(|name| **name == *key));

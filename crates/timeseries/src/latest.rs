@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use drover_model::{Flags, Value};
+use futures_util::TryStreamExt;
 use futures_util::stream::BoxStream;
 use prost::Message;
 use prost::bytes::Bytes;
@@ -11,11 +12,15 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, Row, SqliteConnection, SqlitePool};
 
 use crate::StoreError;
+use crate::census::{Counted, DeviceBounds, LargeRow};
 use crate::head::{DeviceHead, Head};
 use crate::sample::Stored;
 
 /// Devices read and written by one statement.
 const BATCH_DEVICES: usize = 256;
+
+/// Bytes of new rows after which a statement takes no further device.
+const BATCH_BYTES: usize = 8 << 20;
 
 /// The newest sample of each key.
 pub(crate) type Newest = BTreeMap<Box<str>, Stored>;
@@ -138,52 +143,110 @@ pub(crate) fn read(row: &SqliteRow, take: impl FnMut(&str, Stored)) -> Result<&s
     Ok(row.try_get(0)?)
 }
 
-/// Brings the rows up to what a head holds.
-pub(crate) async fn update(db: &mut SqliteConnection, head: &Head) -> Result<(), StoreError> {
+/// The rows that are not small.
+pub(crate) async fn large(db: &SqlitePool, bounds: DeviceBounds) -> Result<Vec<LargeRow>, StoreError> {
+    let mut rows =
+        sqlx::query("SELECT tenant, device, samples FROM latest_samples WHERE length(samples) > $1")
+            .bind(i64::try_from(bounds.small_row_bytes()).unwrap_or(i64::MAX))
+            .fetch(db);
+    let mut large = Vec::new();
+    while let Some(row) = rows.try_next().await? {
+        large.push(large_row(row.try_get(0)?, row.try_get(1)?, row.try_get(2)?)?);
+    }
+    Ok(large)
+}
+
+fn large_row(tenant: &str, device: &str, row: &[u8]) -> Result<LargeRow, StoreError> {
+    let mut samples = Vec::new();
+    decode_each(row, |key, sample| {
+        let text_bytes = match &sample.value {
+            Value::Text(text) => text.len(),
+            Value::Number(_) | Value::Bool(_) => 0,
+        };
+        samples.push(Counted::new(key, sample.ts, text_bytes));
+    })?;
+    Ok(LargeRow { tenant: tenant.into(), device: device.into(), samples })
+}
+
+/// Brings the rows up to what a head holds. The answer is which of its devices have rows that are not small.
+pub(crate) async fn update(
+    db: &mut SqliteConnection,
+    head: &Head,
+    bounds: DeviceBounds,
+) -> Result<Vec<LargeRow>, StoreError> {
+    let mut large = Vec::new();
     for tenant in head.tenants() {
         let mut devices: Vec<_> = head.devices(tenant).collect();
         devices.sort_unstable_by_key(|(name, _)| *name);
-        for batch in devices.chunks(BATCH_DEVICES) {
-            let changed = changes(db, &tenant.name, head, batch).await?;
-            if !changed.is_empty() {
-                put(db, &tenant.name, changed).await?;
+        let mut rest = devices.as_slice();
+        while !rest.is_empty() {
+            let batch = rest.get(..BATCH_DEVICES).unwrap_or(rest);
+            let changes = changes(db, &tenant.name, head, batch, bounds.small_row_bytes()).await?;
+            rest = rest.get(changes.devices..).unwrap_or_default();
+            large.extend(changes.large);
+            if !changes.rows.is_empty() {
+                put(db, &tenant.name, changes.rows).await?;
             }
         }
     }
-    Ok(())
+    Ok(large)
 }
 
-/// The new rows of those devices whose row would change.
+/// What becomes of the rows of some devices.
+#[derive(Default)]
+struct Changes<'a> {
+    /// How many devices these are.
+    devices: usize,
+    /// The new rows, of those devices whose row would change.
+    rows: Vec<(&'a str, Vec<u8>)>,
+    large: Vec<LargeRow>,
+}
+
+/// Goes through `devices`, which are in order, until there are [`BATCH_BYTES`] of new rows.
 async fn changes<'a>(
     db: &mut SqliteConnection,
     tenant: &str,
     head: &Head,
     devices: &[(&'a str, &DeviceHead)],
-) -> Result<Vec<(&'a str, Vec<u8>)>, StoreError> {
+    small_row_bytes: usize,
+) -> Result<Changes<'a>, StoreError> {
     let mut sql = "SELECT device, samples FROM latest_samples WHERE tenant = $1 AND device IN (".to_owned();
     for position in 0..devices.len() {
         let _ = write!(sql, "{}${}", if position == 0 { "" } else { ", " }, position + 2);
     }
-    let mut query = sqlx::query(AssertSqlSafe(sql + ")")).bind(tenant);
+    let mut query = sqlx::query(AssertSqlSafe(sql + ") ORDER BY device")).bind(tenant);
     for (name, _) in devices {
         query = query.bind(*name);
     }
-    let mut known = BTreeMap::new();
-    for row in query.fetch_all(db).await? {
-        known.insert(row.try_get::<String, _>("device")?, decode(row.try_get("samples")?)?);
-    }
-    let mut changed = Vec::new();
+    let mut rows = query.fetch(db);
+    let mut next = rows.try_next().await?;
+    let (mut changes, mut bytes) = (Changes::default(), 0);
     for (name, device) in devices {
-        let mut newest = known.remove(*name).unwrap_or_default();
+        let known = next.take_if(|row| row.try_get::<&str, _>(0).is_ok_and(|known| known == *name));
+        if known.is_some() {
+            next = rows.try_next().await?;
+        }
+        let known: &[u8] = known.as_ref().map_or(Ok(&[][..]), |row| row.try_get(1))?;
+        let mut newest = decode(known)?;
         let mut differs = false;
         for row in Head::newest(device) {
             differs |= merge(&mut newest, head.key(row), head.stored(row));
         }
+        let new = if differs { encode(newest) } else { Vec::new() };
+        let row = if differs { &new } else { known };
+        if row.len() > small_row_bytes {
+            changes.large.push(large_row(tenant, name, row)?);
+        }
+        changes.devices += 1;
         if differs {
-            changed.push((*name, encode(newest)));
+            bytes += new.len();
+            changes.rows.push((*name, new));
+        }
+        if bytes >= BATCH_BYTES {
+            break;
         }
     }
-    Ok(changed)
+    Ok(changes)
 }
 
 async fn put(db: &mut SqliteConnection, tenant: &str, rows: Vec<(&str, Vec<u8>)>) -> Result<(), StoreError> {

@@ -15,8 +15,10 @@ use parking_lot::RwLock;
 use tokio::sync::{Mutex, Semaphore};
 
 use crate::aggregate::Plan;
+use crate::census::{Census, DeviceBounds};
 use crate::damage::{Damage, Health};
-use crate::file::{Part, Parts, Wanted};
+use crate::file::{Part, Wanted};
+use crate::flush::Moved;
 use crate::footers::Footers;
 use crate::head::{DeviceHead, Head, HeadWriter, Row};
 use crate::latest;
@@ -39,11 +41,18 @@ pub struct StoreOptions {
     pub footer_cache_bytes: usize,
     /// Range queries that read files at a time; others wait.
     pub concurrent_reads: usize,
+    /// What one device may have.
+    pub device_bounds: DeviceBounds,
 }
 
 impl Default for StoreOptions {
     fn default() -> Self {
-        Self { shards: 1, footer_cache_bytes: 16 << 20, concurrent_reads: 4 }
+        Self {
+            shards: 1,
+            footer_cache_bytes: 16 << 20,
+            concurrent_reads: 4,
+            device_bounds: DeviceBounds::default(),
+        }
     }
 }
 
@@ -56,6 +65,7 @@ pub(crate) struct Inner {
     pub(crate) dir: PathBuf,
     pub(crate) shards: Vec<ShardSlot>,
     pub(crate) next_file: AtomicU64,
+    pub(crate) device_bounds: DeviceBounds,
     footers: Arc<Footers>,
     damage: Arc<Damage>,
     reads: Arc<Semaphore>,
@@ -65,8 +75,8 @@ pub(crate) struct Inner {
 pub(crate) struct ShardSlot {
     /// Head and files change together under this lock, so that a query sees each point once.
     pub(crate) state: RwLock<ShardState>,
-    /// Held by the flush under way. Holds the parts of one whose transaction ended in doubt.
-    pub(crate) flushing: Arc<Mutex<Option<Parts>>>,
+    /// Held by the flush under way. Holds what one was moving whose transaction ended in doubt.
+    pub(crate) flushing: Arc<Mutex<Option<Moved>>>,
 }
 
 #[derive(Default)]
@@ -74,6 +84,7 @@ pub(crate) struct ShardState {
     pub(crate) live: Head,
     /// What a flush is about to move into a file, or failed to.
     pub(crate) frozen: Option<Arc<Head>>,
+    pub(crate) census: Census,
     pub(crate) files: HashMap<Box<str>, Vec<Arc<Part>>>,
 }
 
@@ -105,7 +116,9 @@ impl Store {
     /// Adds points to a shard. `shard` is below [`StoreOptions::shards`]. Queries of the shard wait meanwhile: hand over
     /// batches of some hundred records, not more.
     pub fn apply<R>(&self, shard: u16, add: impl FnOnce(&mut HeadWriter<'_>) -> R) -> R {
-        add(&mut HeadWriter::new(&mut self.0.shard(shard).state.write().live))
+        let mut state = self.0.shard(shard).state.write();
+        let ShardState { live, frozen, census, .. } = &mut *state;
+        add(&mut HeadWriter::new(live, frozen.as_deref(), census, self.0.device_bounds))
     }
 
     /// Points of a shard that no file holds yet, those of a flush under way included.
@@ -298,11 +311,13 @@ impl Inner {
 
 impl ShardState {
     /// Makes the parts of a file readable, in the place of the frozen head.
-    pub(crate) fn publish(&mut self, parts: Parts) -> Option<Arc<Head>> {
-        for (tenant, part) in parts {
+    pub(crate) fn publish(&mut self, moved: Moved) -> Option<Arc<Head>> {
+        for (tenant, part) in moved.parts {
             self.files.entry(tenant).or_default().push(Arc::new(part));
         }
-        self.frozen.take()
+        let frozen = self.frozen.take()?;
+        self.census.settle(&frozen, moved.large, &self.live);
+        Some(frozen)
     }
 
     /// The frozen head first: what is live arrived later.

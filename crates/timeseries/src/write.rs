@@ -22,6 +22,8 @@ use crate::head::{Form, Head, Row, Sorter, TenantHead};
 
 /// Rows of a row group: the unit of a dictionary.
 const ROW_GROUP_ROWS: usize = 128 * 1024;
+/// Bytes of text after which a row group takes no further row: a column holds 2 GiB, and its writer as much again.
+const ROW_GROUP_TEXT_BYTES: usize = 64 << 20;
 /// Rows of a page: the least that a query reads, and the most within which the compressor sees that the times of one key
 /// are those of the key before.
 const PAGE_ROWS: usize = 16 * 1024;
@@ -127,11 +129,10 @@ impl Output {
         for (name, device) in devices {
             let mut rows = self.sorter.sort(device);
             while !rows.is_empty() {
-                let room = ROW_GROUP_ROWS - columns.ts.len();
-                let (now, later) = rows.split_at(room.min(rows.len()));
+                let (now, later) = rows.split_at(columns.room(head, rows));
                 columns.extend(head, name, now);
                 rows = later;
-                if columns.ts.len() == ROW_GROUP_ROWS {
+                if columns.is_full() {
                     write_group(&mut self.writer, &mut columns, &self.keys, &mut part)?;
                 }
             }
@@ -166,11 +167,27 @@ struct Columns {
     ts: Vec<i64>,
     value: Vec<Option<f64>>,
     text: StringBuilder,
+    text_bytes: usize,
     seq: Vec<i64>,
     flags: Vec<i32>,
 }
 
 impl Columns {
+    /// How many of these rows the group takes; at least one, since a full group is written at once.
+    fn room(&self, head: &Head, rows: &[Row]) -> usize {
+        let room = rows.len().min(ROW_GROUP_ROWS - self.ts.len());
+        let mut text_bytes = self.text_bytes;
+        let enough = rows.iter().take(room).position(|row| {
+            text_bytes += head.text_bytes_of(row);
+            text_bytes >= ROW_GROUP_TEXT_BYTES
+        });
+        enough.map_or(room, |last| last + 1)
+    }
+
+    fn is_full(&self) -> bool {
+        self.ts.len() >= ROW_GROUP_ROWS || self.text_bytes >= ROW_GROUP_TEXT_BYTES
+    }
+
     fn extend(&mut self, head: &Head, device: &str, rows: &[Row]) {
         let code = i32::try_from(self.devices.len()).expect("a row group has fewer devices than rows");
         self.devices.push(device.to_owned());
@@ -185,6 +202,7 @@ impl Columns {
                 Form::Bool => (Some(f64::from_bits(row.bits)), None, BOOLEAN),
                 Form::Text => (None, Some(head.text_of(row)), 0),
             };
+            self.text_bytes += text.map_or(0, str::len);
             self.value.push(number);
             self.text.append_option(text);
             self.flags.push(i32::from(row.flags.0) | boolean);
@@ -192,7 +210,7 @@ impl Columns {
     }
 
     fn take(&mut self, keys: &ArrayRef) -> Result<RecordBatch, ParquetError> {
-        let Self { devices, device, key, ts, value, mut text, seq, flags } = std::mem::take(self);
+        let Self { devices, device, key, ts, value, mut text, seq, flags, .. } = std::mem::take(self);
         let names: ArrayRef = Arc::new(StringArray::from(devices));
         let device = DictionaryArray::try_new(Int32Array::from(device), names)?;
         let key = DictionaryArray::try_new(Int32Array::from(key), Arc::clone(keys))?;

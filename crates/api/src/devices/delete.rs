@@ -12,7 +12,8 @@ use crate::extract::Path;
 
 /// Delete a device
 ///
-/// Its credentials go with it and its connections end. What it measured stays.
+/// Its credentials go with it and its connections end. What it measured stays, as do its events: a device made later with the same id
+/// shows them.
 #[utoipa::path(
     delete, path = "/v1/devices/{id}", tag = "Devices", operation_id = "deleteDevice",
     params(("id" = String, Path, description = "The device", example = "pump-7")),

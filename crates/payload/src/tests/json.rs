@@ -46,17 +46,17 @@ fn json_becomes_these_points() {
         (r#"{"ts":1795546800,"values":{"a":1}}"#, "a=1@1795546800000"),
         (r#"{"ts":1,"values":{"ts":2,"values":{"a":3}}}"#, "ts=2@1000 values.a=3@1000"),
         (r#"{"ts":1,"values":{"a":1},"note":null}"#, "a=1@1000"),
-        // Not the form with a time: ordinary keys.
+        // Neither form: ordinary keys.
         (r#"{"ts":1000,"a":1}"#, "a=1 ts=1000"),
         (r#"{"ts":"now","a":1}"#, r#"a=1 ts="now""#),
-        (r#"{"ts":"2026-11-24T19:00:00Z","a":1}"#, r#"a=1 ts="2026-11-24T19:00:00Z""#),
         (r#"{"ts":"now","values":5}"#, r#"ts="now" values=5"#),
         (r#"{"ts":[1],"a":1}"#, r#"a=1 ts="[1]""#),
-        (r#"{"ts":null,"values":{"a":1}}"#, "values.a=1"),
         (r#"{"ts":1000,"values":5}"#, "ts=1000 values=5"),
         (r#"{"ts":1000,"values":[1]}"#, r#"ts=1000 values="[1]""#),
         (r#"{"ts":{"a":1},"values":{"b":2}}"#, "ts.a=1 values.b=2"),
-        (r#"{"values":{"a":1}}"#, "values.a=1"),
+        (r#"{"values":{"a":1},"b":2}"#, "b=2 values.a=1"),
+        (r#"{"values":{"a":1},"values.b":2}"#, "values.a=1 values.b=2"),
+        (r#"{"ts":true,"values":{"a":1}}"#, "ts=true values.a=1"),
         (r#"{"x":{"ts":1,"values":{"a":2}}}"#, "x.ts=1 x.values.a=2"),
         // Arrays of either form.
         (r#"[{"a":1},{"ts":1,"values":{"a":2}},{"ts":2,"values":{"a":3}}]"#, "a=1 a=2@1000 a=3@2000"),
@@ -68,6 +68,32 @@ fn json_becomes_these_points() {
         (r#"{"ts":1,"ts":2,"values":{"a":1}}"#, "a=1@2000"),
         (r#"{"ts":"x","ts":2,"values":7,"values":{"a":1}}"#, "a=1@2000"),
         (r#"{"ts":2,"values":{"a":1},"ts":true}"#, "ts=true values.a=1"),
+    ];
+    for (payload, expected) in table {
+        assert_eq!(points("", payload), expected, "{payload}");
+    }
+}
+
+#[test]
+fn values_alone_have_no_time_and_a_time_beside_keys_is_theirs() {
+    let table = [
+        // `values` alone, without a time.
+        (r#"{"values":{"a":1,"b":{"c":"x"}}}"#, r#"a=1 b.c="x""#),
+        (r#"{"ts":null,"values":{"a":1}}"#, "a=1"),
+        (r#"{"values":{"a":1},"note":null,"none":{}}"#, "a=1"),
+        (r#"{"values":7,"values":{"a":1}}"#, "a=1"),
+        (r#"[{"values":{"a":1}},{"b":2}]"#, "a=1 b=2"),
+        // A time beside the keys, if it can be none but milliseconds or RFC 3339 of the years 2000 to 2099.
+        (r#"{"ts":1795546800123,"a":1,"b":{"c":2}}"#, "a=1@1795546800123000 b.c=2@1795546800123000"),
+        (r#"{"a":1,"ts":946684800000}"#, "a=1@946684800000000"),
+        (r#"{"a":1,"ts":946684799999.9}"#, "a=1 ts=946684799999.9"),
+        (r#"{"a":1,"ts":4102444799999}"#, "a=1@4102444799999000"),
+        (r#"{"a":1,"ts":4102444800000}"#, "a=1 ts=4102444800000"),
+        (r#"{"ts":"2026-11-24T19:00:00Z","a":1}"#, "a=1@1795546800000000"),
+        (r#"{"ts":"1999-12-31T23:59:59Z","a":1}"#, r#"a=1 ts="1999-12-31T23:59:59Z""#),
+        (r#"{"ts":1795546800000,"values":5}"#, "values=5@1795546800000000"),
+        (r#"{"ts":1795546800000}"#, "ts=1795546800000"),
+        (r#"[{"ts":1795546800001,"a":1},{"a":2}]"#, "a=1@1795546800001000 a=2"),
     ];
     for (payload, expected) in table {
         assert_eq!(points("", payload), expected, "{payload}");
@@ -174,7 +200,7 @@ fn a_key_has_at_most_128_bytes_also_below_values() {
     for payload in [
         format!(r#"{{"{longer}":1}}"#),
         format!(r#"{{"values":{{"{longer}":1}},"ts":0}}"#),
-        format!(r#"{{"values":{{"{longest}":1}}}}"#),
+        format!(r#"{{"values":{{"{longest}":1}},"b":2}}"#),
         format!(r#"{{"{}":1}}"#, "k".repeat(100_000)),
     ] {
         let told = error("", &payload);

@@ -22,10 +22,30 @@ fn model(message: &Value) -> Expected {
 }
 
 fn object_points(object: &Value, points: &mut Expected) {
-    match (object.get("ts").and_then(Value::as_i64), object.get("values")) {
-        (Some(ts), Some(values @ Value::Object(_))) => walk("", values, Some(ts * 1_000), points),
+    let (ts, mut beside) = (object.get("ts").and_then(Value::as_i64), object.clone());
+    if let Some(values @ Value::Object(_)) = object.get("values") {
+        if let Some(ts) = ts {
+            return walk("", values, Some(ts * 1_000), points);
+        }
+        beside.as_object_mut().unwrap().remove("values");
+        if nothing(&beside) {
+            return walk("", values, None, points);
+        }
+        return walk("", object, None, points);
+    }
+    beside.as_object_mut().unwrap().remove("ts");
+    match ts {
+        Some(ts @ 946_684_800_000..4_102_444_800_000) if !nothing(&beside) => {
+            walk("", &beside, Some(ts * 1_000), points);
+        }
         _ => walk("", object, None, points),
     }
+}
+
+fn nothing(object: &Value) -> bool {
+    let mut points = Expected::new();
+    walk("", object, None, &mut points);
+    points.is_empty()
 }
 
 fn walk(path: &str, value: &Value, ts: Option<i64>, points: &mut Expected) {
@@ -94,7 +114,14 @@ fn any_message() -> impl Strategy<Value = Value> {
     });
     let timed = (-1_000_000_000_000_000i64..1_000_000_000_000_000, members(any_value()))
         .prop_map(|(ts, values)| json!({"ts": ts, "values": values}));
-    let object = prop_oneof![plain.prop_map(Value::Object), timed];
+    let beside =
+        (946_684_700_000..4_102_444_900_000_i64, members(any_value())).prop_map(|(ts, mut members)| {
+            members.retain(|key, value| key != "values" || !value.is_object());
+            members.insert("ts".to_owned(), ts.into());
+            Value::Object(members)
+        });
+    let values = members(any_value()).prop_map(|values| json!({ "values": values }));
+    let object = prop_oneof![3 => plain.prop_map(Value::Object), 1 => timed, 1 => beside, 1 => values];
     prop_oneof![
         3 => object.clone(),
         1 => prop::collection::vec(object, 0..5).prop_map(Value::from),

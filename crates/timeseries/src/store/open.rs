@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+use drover_backbone::{partition_of, shard_of};
 use drover_db::{Db, migrations};
 use parking_lot::RwLock;
 use tokio::sync::Semaphore;
@@ -14,7 +15,7 @@ use crate::damage::Damage;
 use crate::footers::Footers;
 use crate::manifest::{self, Listed};
 use crate::write::UNFINISHED;
-use crate::{StoreError, flush};
+use crate::{StoreError, flush, latest};
 
 pub(super) async fn open(db: Db, dir: PathBuf, options: StoreOptions) -> Result<Inner, StoreError> {
     let set = migrations(&[(1, "points", include_str!("../../migrations/0001_points.sql"))]);
@@ -41,12 +42,19 @@ pub(super) async fn open(db: Db, dir: PathBuf, options: StoreOptions) -> Result<
         };
         state.files.entry(row.tenant).or_default().push(Arc::new(row.part));
     }
+    for row in latest::large(db.read(), options.device_bounds).await? {
+        let shard = shard_of(partition_of(&row.tenant, &row.device), options.shards);
+        if let Some(state) = states.get_mut(usize::from(shard.0)) {
+            state.census.learn(row);
+        }
+    }
     let slot = |state| ShardSlot { state: RwLock::new(state), ..ShardSlot::default() };
     Ok(Inner {
         db,
         dir,
         shards: states.into_iter().map(slot).collect(),
         next_file: AtomicU64::new(next_file),
+        device_bounds: options.device_bounds,
         footers: Arc::new(Footers::new(options.footer_cache_bytes)),
         damage,
         reads: Arc::new(Semaphore::new(options.concurrent_reads.max(1))),

@@ -243,3 +243,60 @@ async fn pages_of_latest_values_go_through_all_shards_by_name() {
     }
     assert_eq!(names, ["d0", "d1", "d2", "d3", "d4", "d5", "d6", "d7"]);
 }
+
+#[tokio::test]
+async fn much_text_is_split_into_row_groups_and_statements_that_memory_holds() {
+    let place = Place::new().await;
+    let text = "x".repeat(64 << 10);
+    let devices: Vec<String> = (0..1_100).map(|number| format!("d{number:04}")).collect();
+    for (seq, device) in (0..).zip(&devices) {
+        place.push(device, "k", 1, ValueRef::Text(&text), seq);
+    }
+    place.flush().await;
+    for device in [&devices[0], &devices[1_023], &devices[1_099]] {
+        let answer = place.range(device, &all()).await;
+        assert_eq!(answer.series[&key("k")][0].value, Value::Text(text.as_str().into()), "{device}");
+        let latest = place.store.latest(SHARD, &tenant("t"), &id(device)).await.unwrap();
+        assert_eq!(latest[&key("k")].value, Value::Text(text.as_str().into()), "{device}");
+    }
+    place.push(&devices[1_099], "k", 2, ValueRef::Number(2.0), 2_000);
+    place.flush().await;
+    let mut listed: Vec<(DeviceId, NumberedSamples)> = Vec::new();
+    loop {
+        let after = listed.last().map(|(device, _)| device.to_string());
+        let page = place.store.list_latest(&tenant("t"), after.as_deref(), 9_999).await.unwrap();
+        assert!(page.devices.len() < 300, "{}", page.devices.len());
+        listed.extend(page.devices);
+        if !page.has_more {
+            break;
+        }
+    }
+    assert_eq!(listed.len(), 1_100);
+    assert_eq!(listed[1_099].1[0].1.value, Value::Number(2.0));
+}
+
+#[tokio::test]
+async fn a_device_keeps_within_its_bounds_over_flushes_and_starts() {
+    let mut place = Place::new().await;
+    let admit = |place: &Place, keys: std::ops::Range<usize>, seq: u64| {
+        let names: Vec<String> = keys.map(|key| format!("k{key}")).collect();
+        place.store.apply(SHARD, |head| {
+            let value = ValueRef::Number(1.0);
+            let points = names.iter().map(|name| (name.as_str(), Timestamp::from_micros(1), value));
+            let slot = head.admit("t", "d", points.clone())?;
+            points.for_each(|(key, ts, value)| head.push(slot, key, ts, value, seq, Flags::NONE));
+            Ok(())
+        })
+    };
+    for (turn, keys) in (0..).zip([0..300, 300..5_000, 0..5_000, 5_000..9_999, 0..10_000, 0..10_000]) {
+        assert_eq!(admit(&place, keys, turn), Ok(()), "turn {turn}");
+        if turn % 2 == 1 {
+            place.flush().await;
+        }
+        if turn == 3 {
+            place.reopen().await;
+        }
+        assert_eq!(admit(&place, 0..10_001, turn), Err(OverBounds::Keys), "turn {turn}");
+    }
+    assert_eq!(place.store.latest(SHARD, &tenant("t"), &id("d")).await.unwrap().len(), 10_000);
+}
