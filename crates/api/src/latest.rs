@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use axum::extract::State;
+use axum::response::{AppendHeaders, IntoResponse};
 use drover_model::DeviceId;
 use drover_proto::devices::v1::GetDeviceRequest;
 use drover_proto::stream::v1 as pb;
+use http::header::LINK;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use utoipa::{IntoParams, ToSchema};
@@ -80,12 +82,30 @@ impl ReadQuery for LatestQuery {
     }
 }
 
+/// Where the values of a device go on.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct DeviceLatestQuery {
+    /// From the header `Link` of the answer before.
+    #[param(required = false)]
+    pub page_token: String,
+}
+
+impl ReadQuery for DeviceLatestQuery {
+    fn read(pairs: &Pairs) -> Result<Self, Problem> {
+        Ok(Self { page_token: pairs.text("page_token")? })
+    }
+}
+
 /// Read a device's newest values
+///
+/// By key, in ascending order. When they are more than about 4 MB, the header `Link` has the address of the rest, as `rel="next"` (RFC 8288).
 #[utoipa::path(
     get, path = "/v1/devices/{id}/telemetry/latest", tag = "Telemetry", operation_id = "getLatest",
-    params(("id" = String, Path, description = "The device", example = "pump-7")),
+    params(("id" = String, Path, description = "The device", example = "pump-7"), DeviceLatestQuery),
     responses(
         (status = 200, description = "The newest sample of each key", body = HashMap<String, Sample>,
+            headers(("Link" = String, description = "Where the rest is; absent when this is all")),
             example = json!({"temp": {"ts": 1_795_978_800_000_i64, "value": 21.5}})),
         (status = 404, description = "There is no such device", body = Problem, content_type = PROBLEM_JSON),
     ),
@@ -94,17 +114,22 @@ pub async fn of_device(
     State(api): Shared,
     Caller(tenant): Caller,
     Path(id): Path<DeviceId>,
-) -> Result<Json<Latest>, Problem> {
+    Query(query): Query<DeviceLatestQuery>,
+) -> Result<impl IntoResponse, Problem> {
     let known = drover_rpc::request(&tenant, GetDeviceRequest { id: id.to_string() });
     api.devices.clone().get_device(known).await?;
-    let request = drover_rpc::request(&tenant, pb::LatestRequest { device: id.to_string() });
-    let answer = api.telemetry.clone().latest(request).await?.into_inner();
-    Ok(Json(Latest::new(answer.values)))
+    let request = pb::LatestRequest { device: id.to_string(), page_token: query.page_token };
+    let answer = api.telemetry.clone().latest(drover_rpc::request(&tenant, request)).await;
+    let answer = answer.map_err(|status| Problem::of_field("page_token", &status))?.into_inner();
+    let next = Some(answer.next_page_token).filter(|token| !token.is_empty());
+    let next =
+        next.map(|token| format!("</v1/devices/{id}/telemetry/latest?page_token={token}>; rel=\"next\""));
+    Ok((next.map(|next| AppendHeaders([(LINK, next)])), Json(Latest::new(answer.values))))
 }
 
 /// Read all devices' newest values
 ///
-/// By device, in ascending order. Devices that never measured anything are not in the list.
+/// By device, in ascending order; a page ends at about 16 MB. Devices that never measured anything are not in the list.
 #[utoipa::path(
     get, path = "/v1/telemetry/latest", tag = "Telemetry", operation_id = "listLatest", params(LatestQuery),
     responses((status = 200, description = "A page of devices", body = Page<DeviceLatest>)),

@@ -46,8 +46,8 @@ use tokio::sync::Semaphore;
 
 pub use config::{Config, DEFAULTS};
 
-/// Largest answer that a service may give: 10,000 devices with the newest value of each of their keys.
-const MAX_ANSWER_BYTES: usize = 256 << 20;
+/// Largest answer that a service may give. Answers end at some MB, but one item may be as long as the longest MQTT packet.
+const MAX_ANSWER_BYTES: usize = 288 << 20;
 
 /// What the endpoints work with.
 pub(crate) struct Api {

@@ -24,7 +24,7 @@ pub struct Page<T> {
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct PageQuery {
-    /// Most items of the page.
+    /// Most items of the page, which ends earlier at about 4 MB.
     #[param(minimum = 1, maximum = 1000, default = 100, required = false)]
     pub page_size: u32,
     /// `next_page_token` of the page before.

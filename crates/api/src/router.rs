@@ -35,6 +35,7 @@ pub fn router(api: Arc<Api>) -> Router {
 fn routes(api: &Arc<Api>) -> OpenApiRouter<Arc<Api>> {
     let administration = OpenApiRouter::<Arc<Api>>::new()
         .routes(routes!(tenants::create, tenants::list))
+        .routes(routes!(tenants::get))
         .routes(routes!(api_keys::create, api_keys::list))
         .routes(routes!(api_keys::get, api_keys::delete))
         .route_layer(from_fn(auth::refuse_keys));

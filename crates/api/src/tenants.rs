@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use crate::Shared;
 use crate::error::{PROBLEM_JSON, Problem};
-use crate::extract::{Json, Query, Replace};
+use crate::extract::{Json, Path, Query, Replace};
 use crate::page::{Page, PageQuery};
 
 /// A tenant: a group of devices and applications that sees nothing of any other.
@@ -50,7 +50,7 @@ pub struct NewTenant {
 #[utoipa::path(
     post, path = "/v1/tenants", tag = "Tenants", operation_id = "createTenant", request_body = NewTenant,
     responses(
-        (status = 201, description = "Made", body = Tenant, headers(("Location" = String, description = "Its place in the list"))),
+        (status = 201, description = "Made", body = Tenant, headers(("Location" = String, description = "Path of the tenant"))),
         (status = 409, description = "The id is taken", body = Problem, content_type = PROBLEM_JSON),
     ),
 )]
@@ -59,8 +59,23 @@ pub async fn create(State(api): Shared, Json(new): Json<NewTenant>) -> Result<im
     let answer = api.tenants.clone().create_tenant(request).await;
     let answer = answer.map_err(|status| Problem::of_field("name", &status))?.into_inner();
     let tenant = Tenant::from(answer.tenant.unwrap_or_default());
-    let location = [(LOCATION, "/v1/tenants")];
+    let location = [(LOCATION, format!("/v1/tenants/{}", tenant.id))];
     Ok((StatusCode::CREATED, location, Json(tenant)))
+}
+
+/// Get one tenant
+#[utoipa::path(
+    get, path = "/v1/tenants/{id}", tag = "Tenants", operation_id = "getTenant",
+    params(("id" = String, Path, description = "The tenant", example = "acme")),
+    responses(
+        (status = 200, description = "The tenant", body = Tenant),
+        (status = 404, description = "There is no such tenant", body = Problem, content_type = PROBLEM_JSON),
+    ),
+)]
+pub async fn get(State(api): Shared, Path(id): Path<TenantId>) -> Result<Json<Tenant>, Problem> {
+    let request = pb::GetTenantRequest { id: id.to_string() };
+    let answer = api.tenants.clone().get_tenant(request).await?.into_inner();
+    Ok(Json(answer.tenant.unwrap_or_default().into()))
 }
 
 /// List the tenants

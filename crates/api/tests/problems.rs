@@ -164,6 +164,22 @@ async fn refusals_name_the_field_and_the_remedy() {
 }
 
 #[tokio::test]
+async fn a_bound_of_the_server_is_no_fault_of_the_caller() {
+    let rest = Rest::start().await;
+    let body =
+        problem(&rest.get("/v1/deadletters?page_token=large").await, StatusCode::INTERNAL_SERVER_ERROR);
+    assert_eq!(body.get("errors"), None);
+}
+
+#[tokio::test]
+async fn a_wrong_token_of_a_range_is_named() {
+    let rest = Rest::start().await;
+    rest.call("POST /v1/devices", r#"{"id":"pump-7"}"#).await;
+    let answer = rest.get("/v1/devices/pump-7/telemetry?page_token=wrong").await;
+    assert_eq!(problem(&answer, StatusCode::BAD_REQUEST)["errors"][0]["field"], "page_token");
+}
+
+#[tokio::test]
 async fn a_wrong_method_is_told_which_ones_there_are() {
     let rest = Rest::start().await;
     let answer = rest.call("PUT /v1/devices", "").await;

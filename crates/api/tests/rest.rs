@@ -64,6 +64,15 @@ async fn a_credential_shows_its_secret_once() {
 }
 
 #[tokio::test]
+async fn a_tenant_is_found_where_its_creation_says() {
+    let rest = Rest::start().await;
+    let made = rest.call("POST /v1/tenants", r#"{"id":"acme","name":"Acme Pumps"}"#).await;
+    assert_eq!((made.status, made.header("location")), (StatusCode::CREATED, "/v1/tenants/acme"));
+    assert_eq!(rest.get(made.header("location")).await.json(), made.json());
+    assert_eq!(rest.get("/v1/tenants/nobody").await.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
 async fn two_tenants_never_see_each_others_devices() {
     let rest = Rest::start().await;
     assert_eq!(rest.call("POST /v1/tenants", r#"{"id":"acme"}"#).await.status, StatusCode::CREATED);
@@ -145,12 +154,16 @@ async fn telemetry_is_read_as_it_is_asked_for() {
     rest.call("POST /v1/devices", r#"{"id":"pump-7"}"#).await;
     let latest = rest.get("/v1/devices/pump-7/telemetry/latest").await;
     let expected = r#"{"speed":{"ts":1500,"value":1200,"flags":["time_replaced"]},"temp":{"ts":1500,"value":21.5},"on":{"ts":1500,"value":true},"mode":{"ts":1500,"value":"auto"}}"#;
-    assert_eq!(latest.text, expected);
+    assert_eq!((latest.text.as_str(), latest.header("link")), (expected, ""));
+    let rest_of_it = rest.get("/v1/devices/pump-7/telemetry/latest?page_token=a").await;
+    let link = r#"</v1/devices/pump-7/telemetry/latest?page_token=a2>; rel="next""#;
+    assert_eq!(rest_of_it.header("link"), link);
 
     let asked = |answer: Value| answer["series"]["asked"][0]["value"].as_str().unwrap().to_owned();
-    let query = "keys=temp,a/b.c&from=1970-01-01T00:00:01Z&to=2000&interval=5m&agg=max&limit=9";
+    let query =
+        "keys=temp,a/b.c&from=1970-01-01T00:00:01Z&to=2000&interval=5m&agg=max&limit=9&page_token=abc";
     let answer = rest.get(&format!("/v1/devices/pump-7/telemetry?{query}")).await.json();
-    assert_eq!(answer["incomplete"], json!(["shard 3"]));
+    assert_eq!((&answer["incomplete"], &answer["next_page_token"]), (&json!(["shard 3"]), &json!("next")));
     let text = asked(answer);
     for part in [
         "\"temp\", \"a/b.c\"",
@@ -159,6 +172,7 @@ async fn telemetry_is_read_as_it_is_asked_for() {
         "interval_us: 300000000",
         "aggregation: Max",
         "limit: 9",
+        "page_token: \"abc\"",
     ] {
         assert!(text.contains(part), "{part} in {text}");
     }
@@ -168,7 +182,9 @@ async fn telemetry_is_read_as_it_is_asked_for() {
     let query = "from=2026-01-01T00:00:00+01:00&to=2026-01-01T00:00:00%2B00:30";
     let text = asked(rest.get(&format!("/v1/devices/pump-7/telemetry?{query}")).await.json());
     assert!(text.contains("from_us: 1767222000000000, to_us: 1767223800000000"), "{text}");
-    let text = asked(rest.get("/v1/devices/pump-7/telemetry").await.json());
+    let answer = rest.get("/v1/devices/pump-7/telemetry").await.json();
+    assert_eq!(answer.get("next_page_token"), None);
+    let text = asked(answer);
     assert!(text.contains(&format!("from_us: {}", (world::NOW_MS - 3_600_000) * 1_000)), "{text}");
     assert!(text.contains("interval_us: 0, aggregation: Unspecified, limit: 0"), "{text}");
 }

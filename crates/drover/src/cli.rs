@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::builder::Resettable;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::client::Target;
+use crate::client::{CONNECTION, Target};
 use crate::commands::{
     api_key, completions, configuration, credential, deadletters, demo, device, health, ledger, session,
     tail, telemetry, tenant, topic,
@@ -37,7 +37,8 @@ pub struct Cli {
         env = "DROVER_OUTPUT",
         value_enum,
         default_value_t,
-        value_name = "FORM"
+        value_name = "FORM",
+        help_heading = CONNECTION
     )]
     output: Format,
     #[command(subcommand)]
@@ -87,7 +88,7 @@ enum Command {
 
 /// Runs the program's command line.
 pub fn main() -> ExitCode {
-    let matches = without_empty_variables(Cli::command()).get_matches();
+    let matches = without_empty_variables(command_line()).get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let outcome = match cli.command {
         Command::Up(args) => return up::up(args),
@@ -102,6 +103,23 @@ pub fn main() -> ExitCode {
             failure.exit_code()
         }
     }
+}
+
+/// The tree, in which a command does not offer global options that mean nothing to it.
+fn command_line() -> clap::Command {
+    let hidden: [(&str, &[&str]); 4] = [
+        ("up", &["url", "token", "tenant", "output"]),
+        ("demo", &["url", "token", "tenant", "output"]),
+        ("config", &["url", "token", "tenant"]),
+        ("completions", &["url", "token", "tenant", "output", "data_dir"]),
+    ];
+    hidden.into_iter().fold(Cli::command(), |command, (name, options)| {
+        let options =
+            command.get_arguments().filter(|argument| options.contains(&argument.get_id().as_str()));
+        // An option of its own stands in the place of the global one.
+        let own: Vec<_> = options.map(|argument| argument.clone().hide(true)).collect();
+        command.mut_subcommand(name, |command| command.args(own))
+    })
 }
 
 /// A variable that is empty is one that is not set. Of a listener, empty means none.
@@ -148,7 +166,28 @@ mod tests {
 
     #[test]
     fn the_tree_is_consistent() {
-        Cli::command().debug_assert();
+        command_line().debug_assert();
+    }
+
+    #[test]
+    fn a_command_offers_only_what_means_something_to_it() {
+        let help = |path: &[&str]| {
+            let mut command = command_line();
+            command.build();
+            let found = path.iter().try_fold(&mut command, |command, name| command.find_subcommand_mut(name));
+            found.unwrap().render_long_help().to_string()
+        };
+        for path in [&["up"][..], &["demo"], &["config", "check"], &["completions"]] {
+            let text = help(path);
+            assert!(!text.contains("--url") && !text.contains("--tenant"), "{path:?}: {text}");
+        }
+        assert!(help(&["up"]).contains("--data-dir"));
+        let text = help(&["device", "list"]);
+        let (own, shared) = text.split_once("Connection and output:").unwrap();
+        assert!(own.contains("--limit") && !own.contains("--url"), "{text}");
+        for option in ["--url", "--token", "--tenant", "--data-dir", "--output"] {
+            assert!(shared.contains(option), "{option}: {text}");
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
+use reqwest::header::LINK;
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::Value;
 
@@ -20,8 +21,12 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 /// Items a page when a list is followed.
 const PAGE_SIZE: usize = 500;
 
+/// What `--help` calls the options that all commands share.
+pub const CONNECTION: &str = "Connection and output";
+
 /// Which server, as whom.
 #[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = CONNECTION)]
 pub struct Target {
     /// Address of the API; without it, that of the server that runs in the data directory
     #[arg(long, global = true, env = "DROVER_URL", value_name = "URL")]
@@ -93,6 +98,9 @@ impl Target {
             Err(ErrorKind::NotFound) if directory.is_dir() => {
                 format!("{shown} holds no data of Drover: name the directory of a server with --data-dir")
             }
+            Err(ErrorKind::NotADirectory) => {
+                format!("{shown} is a file: name the directory of a server with --data-dir")
+            }
             Err(ErrorKind::NotFound) => {
                 format!("there is no directory {shown}: name the directory of a server with --data-dir")
             }
@@ -156,6 +164,16 @@ impl Client {
         self.json(response).await
     }
 
+    /// The answer, and the path of what follows it when it is not all (RFC 8288).
+    pub async fn get_linked(&self, path: &str) -> Outcome<(Value, Option<String>)> {
+        let response = self.send(self.request(Method::GET, path).timeout(ANSWER_TIMEOUT)).await?;
+        let link = response.headers().get(LINK).and_then(|link| link.to_str().ok());
+        let next = link.filter(|link| link.ends_with("rel=\"next\""));
+        let next =
+            next.and_then(|link| link.strip_prefix('<')?.split_once('>')).map(|(path, _)| path.to_owned());
+        Ok((self.json(response).await?, next))
+    }
+
     pub async fn write(&self, method: Method, path: &str, body: &Value) -> Outcome<Value> {
         let response = self.send(self.request(method, path).json(body).timeout(ANSWER_TIMEOUT)).await?;
         self.json(response).await
@@ -180,6 +198,17 @@ impl Client {
 
     /// The items of a list, over as many pages as it takes to have `limit`.
     pub async fn list(&self, path: &str, query: &Query, limit: usize) -> Outcome<Vec<Value>> {
+        self.list_of(path, query, limit, |item| item).await
+    }
+
+    /// As [`Self::list`], of which only what `keep` makes of an item is held.
+    pub async fn list_of(
+        &self,
+        path: &str,
+        query: &Query,
+        limit: usize,
+        keep: fn(Value) -> Value,
+    ) -> Outcome<Vec<Value>> {
         let mut items = Vec::new();
         let mut token = None;
         while items.len() < limit {
@@ -187,12 +216,12 @@ impl Client {
             query.push(("page_size", PAGE_SIZE.min(limit - items.len()).to_string()));
             query.extend(token.take().map(|token| ("page_token", token)));
             let mut page = self.get(path, &query).await?;
+            token = next_page(&page);
             if let Some(Value::Array(more)) = page.get_mut("items").map(Value::take) {
-                items.extend(more);
+                items.extend(more.into_iter().map(keep));
             }
-            match page.get("next_page_token").and_then(Value::as_str) {
-                Some(next) if !next.is_empty() => token = Some(next.to_owned()),
-                _ => break,
+            if token.is_none() {
+                break;
             }
         }
         items.truncate(limit);
@@ -253,6 +282,12 @@ impl Client {
     }
 }
 
+/// The token of the page after this one.
+pub fn next_page(page: &Value) -> Option<String> {
+    let token = page.get("next_page_token").and_then(Value::as_str);
+    token.filter(|token| !token.is_empty()).map(str::to_owned)
+}
+
 /// The first cause of an error, which says most.
 fn innermost(error: &dyn std::error::Error) -> String {
     let mut cause = error;
@@ -267,6 +302,7 @@ fn refusal(status: StatusCode, problem: &Value, tried: &str) -> Failure {
     let text = |key: &str| problem.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
     let mut message =
         text("detail").or_else(|| text("title")).map_or_else(|| format!("answer {status}"), str::to_owned);
+    message = in_commands(&message);
     let code = match status {
         StatusCode::NOT_FOUND => Code::NotFound,
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Code::Denied,
@@ -276,6 +312,28 @@ fn refusal(status: StatusCode, problem: &Value, tried: &str) -> Failure {
         message = format!("{tried}: give one with --token or DROVER_TOKEN, or name the server's --data-dir");
     }
     Failure::new(code, message)
+}
+
+/// What the API says, with the next step as a command.
+fn in_commands(detail: &str) -> String {
+    let without_header = detail.strip_prefix("X-Drover-Tenant: ").unwrap_or(detail);
+    let said = without_header.split("; make it with POST").next().unwrap_or_default();
+    let words: Vec<&str> = said.split(' ').collect();
+    let next = match words.as_slice() {
+        ["there", "is", "no", "device", _] => "see `drover device list`".to_owned(),
+        ["there", "is", "no", "tenant", id] => {
+            format!("see `drover tenant list`, or make it with `drover tenant create {id}`")
+        }
+        ["there", "is", "no", "API", "key", _] => "see `drover api-key list`".to_owned(),
+        ["device", id, "has", "no", "credential", _] => format!("see `drover credential list {id}`"),
+        ["device", id, "exists", "already"] => {
+            format!("see `drover device get {id}`, or change it with `drover device update {id}`")
+        }
+        ["tenant", _, "exists", "already"] => "see `drover tenant list`".to_owned(),
+        ["API", "key", id, "exists", "already"] => format!("see `drover api-key get {id}`"),
+        _ => return detail.to_owned(),
+    };
+    format!("{said}: {next}")
 }
 
 #[cfg(test)]
@@ -293,6 +351,25 @@ mod tests {
             (Code::Failed, "id: has a character that is not allowed")
         );
         assert_eq!(refusal(StatusCode::CONFLICT, &json!({"title": "Exists"}), "").message, "Exists");
+    }
+
+    #[test]
+    fn the_next_step_is_a_command() {
+        for (detail, expected) in [
+            ("there is no device nope", "there is no device nope: see `drover device list`"),
+            (
+                "device pump exists already",
+                "device pump exists already: see `drover device get pump`, or change it with `drover device update pump`",
+            ),
+            (
+                "X-Drover-Tenant: there is no tenant x; make it with POST /v1/tenants, or see GET /v1/tenants",
+                "there is no tenant x: see `drover tenant list`, or make it with `drover tenant create x`",
+            ),
+            ("there is no API key k", "there is no API key k: see `drover api-key list`"),
+            ("limit: 0 is out of range", "limit: 0 is out of range"),
+        ] {
+            assert_eq!(in_commands(detail), expected);
+        }
     }
 
     #[test]

@@ -25,44 +25,43 @@ pub struct Configs {
 }
 
 impl Configs {
-    /// Reads and checks every section, and what they say together.
-    pub fn read(layers: &Layers) -> Result<Self, ConfigError> {
-        let mut problems = Vec::new();
+    /// Reads and checks every section, and what they say together. All that is wrong is told, with what was before.
+    pub fn read(layers: &Layers, mut problems: Vec<String>) -> Result<Self, ConfigError> {
         let runtime = Settings::read(layers).map_err(|error| problems.extend(error.problems)).ok();
         let provisioning = layers.section_or("provisioning", &mut problems);
         let devices = layers.section_or("devices", &mut problems);
         let stream = layers.section_or("stream", &mut problems);
         let mqtt = layers.section_or("mqtt", &mut problems);
         let api = layers.section_or("api", &mut problems);
-        if let (Some(runtime), Some(provisioning), Some(devices), Some(stream), Some(mqtt), Some(api)) =
-            (runtime, provisioning, devices, stream, mqtt, api)
-        {
-            let configs = Self { runtime, provisioning, devices, stream, mqtt, api };
-            problems = configs.exposed();
-            if problems.is_empty() {
-                return Ok(configs);
+        if let (Some(runtime), Some(mqtt)) = (&runtime, &mqtt) {
+            problems.extend(exposed(runtime, mqtt));
+        }
+        match (runtime, provisioning, devices, stream, mqtt, api) {
+            (Some(runtime), Some(provisioning), Some(devices), Some(stream), Some(mqtt), Some(api))
+                if problems.is_empty() =>
+            {
+                Ok(Self { runtime, provisioning, devices, stream, mqtt, api })
             }
+            _ => Err(ConfigError { problems }),
         }
-        Err(ConfigError { problems })
     }
+}
 
-    /// Plain listeners for other machines, while clients without credentials are let in from this one.
-    fn exposed(&self) -> Vec<String> {
-        if !self.mqtt.anonymous.allow {
-            return Vec::new();
-        }
-        let listen = &self.runtime.listen;
-        let plain = [("mqtt", &listen.mqtt), ("ws", &listen.ws)];
-        let exposed = plain.into_iter().filter(|(_, address)| !address.is_empty() && !is_loopback(address));
-        let problem = |(name, address): (&str, &String)| {
-            let port = address.rsplit_once(':').map_or("0", |(_, port)| port);
-            format!(
-                "anonymous clients are allowed on loopback only, but {name} listens on {address}; \
-                 drop --allow-anonymous, or set --listen-{name} 127.0.0.1:{port}"
-            )
-        };
-        exposed.map(problem).collect()
+/// Plain listeners for other machines, while clients without credentials are let in from this one.
+fn exposed(runtime: &Settings, mqtt: &drover_mqtt::Config) -> Vec<String> {
+    if !mqtt.anonymous.allow {
+        return Vec::new();
     }
+    let plain = [("mqtt", &runtime.listen.mqtt), ("ws", &runtime.listen.ws)];
+    let exposed = plain.into_iter().filter(|(_, address)| !address.is_empty() && !is_loopback(address));
+    let problem = |(name, address): (&str, &String)| {
+        let port = address.rsplit_once(':').map_or("0", |(_, port)| port);
+        format!(
+            "anonymous clients are allowed on loopback only, but {name} listens on {address}; \
+             drop --allow-anonymous, or set --listen-{name} 127.0.0.1:{port}"
+        )
+    };
+    exposed.map(problem).collect()
 }
 
 /// Whether all that an address may mean is on this machine. A name that nobody knows is not.

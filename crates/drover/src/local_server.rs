@@ -17,6 +17,12 @@ const POLL: Duration = Duration::from_millis(50);
 /// Lines of the log that a failed start shows.
 const SHOWN_LINES: usize = 15;
 
+/// What `drover up` says of a port that another process has.
+const PORT_IN_USE: &str = "is in use (try --listen-";
+/// Its remedy, in the words of this command.
+const FREE_PORTS: &str = "Beside another Drover, take free ports: drover demo -- --listen-mqtt 127.0.0.1:0 \
+                          --listen-mqtts 127.0.0.1:0 --listen-ws 127.0.0.1:0 --listen-api 127.0.0.1:0";
+
 /// The running process. Dropping it kills it; `stop` lets it drain.
 pub struct LocalServer {
     child: Child,
@@ -33,7 +39,7 @@ impl LocalServer {
             .map_err(|error| Failure::failed(format!("can't write {}: {error}", log.display())))?;
         let started = fs::metadata(&log)?.modified()?;
         let mut command = Command::new(std::env::current_exe()?);
-        command.arg("up").arg("--data-dir").arg(directory).args(arguments);
+        command.arg("up").arg("--end-with-parent").arg("--data-dir").arg(directory).args(arguments);
         // In a group of its own, Ctrl-C on the terminal reaches only this process, which then stops the other.
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         command.env_remove("DROVER_URL").env_remove("DROVER_TOKEN");
@@ -69,7 +75,9 @@ impl LocalServer {
         match self.child.try_wait()? {
             None => Ok(()),
             Some(status) => {
-                Err(Failure::failed(format!("`drover up` ended ({status})\n{}", self.log_tail())))
+                let log = self.log_tail();
+                let hint = if log.contains(PORT_IN_USE) { FREE_PORTS } else { "" };
+                Err(Failure::failed(format!("`drover up` ended ({status})\n{log}{hint}")))
             }
         }
     }

@@ -51,7 +51,7 @@ mod tests {
 
     fn fitted(files: Option<u64>) -> (u32, usize, Option<String>) {
         let layers = Layers::load(Sources { sections: &SECTIONS, ..Sources::default() }).unwrap();
-        let mut configs = Configs::read(&layers).unwrap();
+        let mut configs = Configs::read(&layers, Vec::new()).unwrap();
         let said = fit(&mut configs, files).unwrap();
         (configs.mqtt.max_connections.get(), configs.api.max_connections, said)
     }
@@ -77,7 +77,7 @@ mod tests {
     #[test]
     fn too_few_files_are_refused() {
         let layers = Layers::load(Sources { sections: &SECTIONS, ..Sources::default() }).unwrap();
-        let error = fit(&mut Configs::read(&layers).unwrap(), Some(64)).unwrap_err().to_string();
+        let error = fit(&mut Configs::read(&layers, Vec::new()).unwrap(), Some(64)).unwrap_err().to_string();
         assert!(error.contains("only 64 files") && error.contains("ulimit -n"), "{error}");
     }
 }

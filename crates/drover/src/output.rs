@@ -52,6 +52,9 @@ impl Output {
 
     /// Prints a table whose columns are known only now. Not for JSON or YAML.
     pub fn rows(&self, titles: &[String], rows: Vec<Vec<String>>) -> Outcome {
+        if rows.is_empty() {
+            note("drover: there are none");
+        }
         if self.terminal {
             let mut table = Table::new();
             table
@@ -138,6 +141,17 @@ pub fn field(item: &Value, pointer: &str) -> String {
     item.pointer(pointer).map(plain).unwrap_or_default()
 }
 
+/// Characters of a text whose length its sender chooses that a table shows; JSON and YAML have it whole.
+const SHOWN: usize = 40;
+
+/// A text as a cell that does not stretch its column.
+pub fn shortened(text: &str) -> String {
+    match text.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text.to_owned(),
+    }
+}
+
 /// A JSON value as a cell: strings without quotes, and with control characters spelled out, since devices choose the text and a
 /// terminal would obey it.
 pub fn plain(value: &Value) -> String {
@@ -168,6 +182,12 @@ mod tests {
     #[test]
     fn a_cell_never_commands_the_terminal() {
         assert_eq!(plain(&json!("a\u{1b}[31m\nb ä")), "a\\u{1b}[31m\\nb ä");
+    }
+
+    #[test]
+    fn a_long_text_is_cut_in_a_table() {
+        assert_eq!(shortened("abc"), "abc");
+        assert_eq!(shortened(&"ü".repeat(100)).chars().count(), SHOWN + 1);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use clap::Args;
 use drover_runtime::{ConfigError, Layers, Sources};
 use toml::Value;
 
-use crate::config::SECTIONS;
+use crate::config::{Configs, SECTIONS};
 
 /// Name of the file of settings, looked for in the data directory and then in the working directory.
 const FILE: &str = "drover.toml";
@@ -28,8 +28,8 @@ pub struct SettingArgs {
 }
 
 impl SettingArgs {
-    /// All layers, with the file that is in this data directory or named.
-    pub fn layers(&self, data_dir: &Path) -> Result<Layers, ConfigError> {
+    /// All layers, with the file that is in this data directory or named. What is wrong is added to `problems`.
+    pub fn layers(&self, data_dir: &Path, problems: &mut Vec<String>) -> Result<Layers, ConfigError> {
         let mut flags = self.listen.flags();
         if self.allow_anonymous {
             let key = "mqtt.anonymous.allow".to_owned();
@@ -38,7 +38,14 @@ impl SettingArgs {
         let file = self.config.clone();
         let search = vec![data_dir.join(FILE), PathBuf::from(FILE)];
         let variables = drover_runtime::config::environment();
-        Layers::load(Sources { sections: &SECTIONS, file, search, variables, flags })
+        Layers::load_or(Sources { sections: &SECTIONS, file, search, variables, flags }, problems)
+    }
+
+    /// What the settings say, checked.
+    pub fn read(&self, data_dir: &Path) -> Result<Configs, ConfigError> {
+        let mut problems = Vec::new();
+        let layers = self.layers(data_dir, &mut problems)?;
+        Configs::read(&layers, problems)
     }
 
     /// What was asked for and will not be.

@@ -18,6 +18,9 @@ pub struct UpArgs {
     /// Where everything is kept
     #[arg(long, env = "DROVER_DATA_DIR", value_name = "DIR", default_value = "drover-data")]
     data_dir: PathBuf,
+    /// Stop as at SIGTERM when the process that started this one is gone (Linux)
+    #[arg(long, hide = true)]
+    end_with_parent: bool,
     #[command(flatten)]
     settings: SettingArgs,
 }
@@ -35,7 +38,10 @@ pub fn up(args: UpArgs) -> ExitCode {
 }
 
 fn start(args: UpArgs) -> anyhow::Result<()> {
-    let mut configs = Configs::read(&args.settings.layers(&args.data_dir)?)?;
+    if args.end_with_parent {
+        end_with_parent().context("the end of the parent process")?;
+    }
+    let mut configs = args.settings.read(&args.data_dir)?;
     logs::start(&configs.runtime.logging)?;
     for warning in args.settings.warnings() {
         tracing::warn!("{warning}");
@@ -52,6 +58,17 @@ fn start(args: UpArgs) -> anyhow::Result<()> {
     // What did not end within its deadline must not keep the process.
     runtime.shutdown_background();
     outcome
+}
+
+#[cfg(target_os = "linux")]
+fn end_with_parent() -> std::io::Result<()> {
+    use rustix::process::{Signal, set_parent_process_death_signal};
+    Ok(set_parent_process_death_signal(Some(Signal::TERM))?)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn end_with_parent() -> std::io::Result<()> {
+    Ok(())
 }
 
 async fn serve(configs: Configs, data_dir: PathBuf) -> anyhow::Result<()> {

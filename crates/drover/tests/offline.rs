@@ -73,3 +73,17 @@ fn a_directory_that_is_none_of_drovers_is_named_with_the_next_step() {
     std::fs::write(folder.path().join("addresses.json"), "{}").unwrap();
     assert!(asked(path).contains("serves no api"));
 }
+
+#[test]
+fn a_file_where_a_directory_or_settings_should_be_is_named_with_the_next_step() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("afile");
+    std::fs::write(&file, "x").unwrap();
+    let output = drover(&["up", "--data-dir", file.to_str().unwrap()]);
+    assert!(said(&output).contains("this is a file, or lies in one; choose another --data-dir"));
+    let output = drover(&["device", "list", "--data-dir", file.to_str().unwrap()]);
+    assert!(said(&output).contains("is a file: name the directory"), "{}", said(&output));
+    let missing = folder.path().join("missing.toml");
+    let output = drover(&["config", "check", "--config", missing.to_str().unwrap()]);
+    assert!(said(&output).contains("there is no such file; name another with --config"), "{}", said(&output));
+}

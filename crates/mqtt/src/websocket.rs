@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
 use futures_util::{Sink, Stream};
-use tokio::io::ReadBuf;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
@@ -24,6 +24,9 @@ const SUBPROTOCOL: &str = "mqtt";
 const PATHS: [&str; 2] = ["/mqtt", "/"];
 /// Read buffer of a connection, in bytes.
 const READ_BUFFER: usize = 2 << 10;
+/// The answer to a request that does not ask for a WebSocket (RFC 9110, 15.5.22).
+const UPGRADE_REQUIRED: &str = "HTTP/1.1 426 Upgrade Required\r\nUpgrade: websocket\r\nConnection: Upgrade, close\r\n\
+    Content-Type: text/plain\r\nContent-Length: 57\r\n\r\nThis is MQTT over WebSocket, subprotocol mqtt, at /mqtt.\n";
 
 /// A client behind a WebSocket.
 pub(crate) struct WebSocket {
@@ -34,7 +37,11 @@ pub(crate) struct WebSocket {
 
 impl WebSocket {
     /// Does the opening handshake (RFC 6455, section 4.2), or refuses it by HTTP.
-    pub(crate) async fn accept(gateway: &Gateway, stream: TcpStream, source: IpAddr) -> io::Result<Self> {
+    pub(crate) async fn accept(gateway: &Gateway, mut stream: TcpStream, source: IpAddr) -> io::Result<Self> {
+        if refuse_plain_http(&mut stream).await? {
+            gateway.metrics.closed("WebSocket upgrade");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "HTTP without an upgrade"));
+        }
         let max_bytes = usize::try_from(gateway.config.max_packet_bytes.get()).unwrap_or(usize::MAX);
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER)
@@ -89,6 +96,23 @@ impl WebSocket {
     pub(crate) fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_close(cx).map_err(io_error)
     }
+}
+
+/// Answers a request that is no opening handshake, which the library leaves without an answer. Only one that came in one piece,
+/// as a browser sends it: to read more would be to parse HTTP twice.
+async fn refuse_plain_http(stream: &mut TcpStream) -> io::Result<bool> {
+    // Not in the future, which lasts as long as the connection.
+    let mut head = vec![0; READ_BUFFER];
+    let length = stream.peek(&mut head).await?;
+    let text = String::from_utf8_lossy(head.get(..length).unwrap_or_default()).to_ascii_lowercase();
+    if !text.starts_with("get ") || !text.ends_with("\r\n\r\n") || text.contains("\r\nupgrade:") {
+        return Ok(false);
+    }
+    // What is not read when the socket closes would reset the connection before the answer is there.
+    stream.read_exact(head.get_mut(..length).unwrap_or_default()).await?;
+    stream.write_all(UPGRADE_REQUIRED.as_bytes()).await?;
+    stream.shutdown().await?;
+    Ok(true)
 }
 
 fn agreed(mut response: Response) -> Response {

@@ -7,7 +7,7 @@ mod status;
 mod tenant;
 
 pub use link::{Link, LinkError};
-pub use page::{Page, PageError};
+pub use page::{PAGE_BYTES, Page, PageError, fitting, position_of, token};
 pub use peers::Peers;
 pub use status::{kind_of, status, storage_status};
 pub use tenant::{TENANT_METADATA, request, tenant};

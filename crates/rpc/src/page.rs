@@ -8,6 +8,9 @@ const DEFAULT_SIZE: u32 = 100;
 /// Most items of a page, unless the list says otherwise.
 const MAX_SIZE: u32 = 1_000;
 
+/// What the items of a page may take, about; a single one may take more.
+pub const PAGE_BYTES: usize = 4_000_000;
+
 /// A page that can't be served.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PageError {
@@ -47,8 +50,7 @@ impl Page {
             _ if size <= max => size,
             _ => return Err(refused),
         };
-        let after = URL_SAFE_NO_PAD.decode(token).map_err(|_| PageError::Token)?;
-        let after = String::from_utf8(after).map_err(|_| PageError::Token)?;
+        let after = String::from_utf8(position_of(token)?).map_err(|_| PageError::Token)?;
         if !after.is_empty() && drover_model::DeviceId::check(&after).is_err() {
             return Err(PageError::Token);
         }
@@ -73,14 +75,56 @@ impl Page {
         self.size.saturating_add(1)
     }
 
+    /// How many of the first rows the page holds, given what each takes: at least one.
+    pub fn fitting(&self, sizes: impl IntoIterator<Item = usize>) -> usize {
+        fitting(sizes.into_iter().take(self.size))
+    }
+
     /// Cuts off the row too many; the token of the next page, empty on the last one.
     pub fn cut<T>(&self, rows: &mut Vec<T>, position: impl Fn(&T) -> String) -> String {
-        if rows.len() <= self.size {
+        self.cut_or_end(rows, false, position)
+    }
+
+    /// As [`Self::cut`], where rows may be left that were not read.
+    pub fn cut_or_end<T>(
+        &self,
+        rows: &mut Vec<T>,
+        has_more: bool,
+        position: impl Fn(&T) -> String,
+    ) -> String {
+        if rows.len() <= self.size && !has_more {
             return String::new();
         }
         rows.truncate(self.size);
-        rows.last().map(|row| URL_SAFE_NO_PAD.encode(position(row))).unwrap_or_default()
+        rows.last().map(|row| token(position(row))).unwrap_or_default()
     }
+}
+
+/// How many of the first items take no more than [`PAGE_BYTES`]: at least one, if there is one.
+pub fn fitting(sizes: impl IntoIterator<Item = usize>) -> usize {
+    let mut bytes: usize = 0;
+    let mut count = 0;
+    for size in sizes {
+        bytes = bytes.saturating_add(size);
+        if bytes > PAGE_BYTES && count > 0 {
+            break;
+        }
+        count += 1;
+    }
+    count
+}
+
+/// A position as a token.
+pub fn token(position: impl AsRef<[u8]>) -> String {
+    URL_SAFE_NO_PAD.encode(position)
+}
+
+/// The position that a token names.
+///
+/// # Errors
+/// [`PageError::Token`] when it is none.
+pub fn position_of(token: &str) -> Result<Vec<u8>, PageError> {
+    URL_SAFE_NO_PAD.decode(token).map_err(|_| PageError::Token)
 }
 
 #[cfg(test)]
@@ -105,6 +149,17 @@ mod tests {
         assert_eq!(Page::parse(0, &token).unwrap().position(i64::MAX, number), Ok(7));
         let token = URL_SAFE_NO_PAD.encode("pump");
         assert_eq!(Page::parse(0, &token).unwrap().position(i64::MAX, number), Err(PageError::Token));
+    }
+
+    #[test]
+    fn a_page_ends_by_bytes_too_and_has_at_least_one_item() {
+        let page = Page::parse(3, "").unwrap();
+        let third = PAGE_BYTES / 3;
+        assert_eq!(page.fitting([third; 9]), 3);
+        assert_eq!(page.fitting([PAGE_BYTES / 2; 9]), 2);
+        assert_eq!(page.fitting([9 * PAGE_BYTES, 1]), 1);
+        assert_eq!(page.fitting([]), 0);
+        assert_eq!(page.cut_or_end(&mut vec!["a"], true, ToString::to_string), token("a"));
     }
 
     #[test]

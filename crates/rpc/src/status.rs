@@ -38,7 +38,7 @@ pub fn storage_status(kind: Kind, cause: impl std::fmt::Display) -> Status {
 /// The kind of a status.
 pub fn kind_of(status: &Status) -> Kind {
     match status.code() {
-        Code::InvalidArgument | Code::OutOfRange | Code::FailedPrecondition => Kind::Invalid,
+        Code::InvalidArgument | Code::FailedPrecondition => Kind::Invalid,
         Code::Unauthenticated => Kind::Unauthenticated,
         Code::PermissionDenied => Kind::Denied,
         Code::NotFound => Kind::NotFound,
@@ -47,7 +47,13 @@ pub fn kind_of(status: &Status) -> Kind {
         Code::ResourceExhausted => Kind::Exhausted,
         Code::DeadlineExceeded => Kind::Timeout,
         Code::Unavailable | Code::Cancelled => Kind::Unavailable,
-        Code::Ok | Code::Unknown | Code::Unimplemented | Code::Internal | Code::DataLoss => Kind::Internal,
+        // Out of range is what the library says of an answer that is larger than its caller takes: a fault of ours.
+        Code::Ok
+        | Code::Unknown
+        | Code::Unimplemented
+        | Code::Internal
+        | Code::DataLoss
+        | Code::OutOfRange => Kind::Internal,
     }
 }
 

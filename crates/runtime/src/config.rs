@@ -77,6 +77,7 @@ pub struct Sources<'a> {
 #[derive(Debug, Clone)]
 pub struct Layers {
     sections: Vec<String>,
+    defaults: Table,
     values: Table,
     origins: BTreeMap<String, Origin>,
 }
@@ -87,33 +88,49 @@ impl Layers {
     /// # Errors
     /// All unknown keys, wrong types and unreadable files at once.
     pub fn load(sources: Sources<'_>) -> Result<Self, ConfigError> {
-        let mut layers = Self::defaults(sources.sections)?;
         let mut problems = Vec::new();
-        if let Some((path, table)) = read_file(sources.file, sources.search)? {
-            layers.overlay(&table, "", &Origin::File(path), &mut problems);
+        let layers = Self::load_or(sources, &mut problems)?;
+        if problems.is_empty() { Ok(layers) } else { Err(ConfigError { problems }) }
+    }
+
+    /// As [`Self::load`], for a caller who wants to know all that is wrong: it is added to `problems`, and the default
+    /// stands in its place.
+    ///
+    /// # Errors
+    /// A broken `default.toml`, which no user can mend.
+    pub fn load_or(sources: Sources<'_>, problems: &mut Vec<String>) -> Result<Self, ConfigError> {
+        let mut layers = Self::defaults(sources.sections)?;
+        match read_file(sources.file, sources.search) {
+            Ok(Some((path, table))) => layers.overlay(&table, "", &Origin::File(path), problems),
+            Ok(None) => {}
+            Err(error) => problems.extend(error.problems),
         }
         for (name, text) in sources.variables {
             match environment::setting(&name, &layers) {
-                Ok(Some(key)) => layers.set_text(&key, &text, &Origin::Variable(name), &mut problems),
+                Ok(Some(key)) => layers.set_text(&key, &text, &Origin::Variable(name), problems),
                 Ok(None) => {}
                 Err(problem) => problems.push(problem),
             }
         }
         for (key, value, flag) in sources.flags {
-            layers.set(&key, value, &Origin::Flag(flag), &mut problems);
+            layers.set(&key, value, &Origin::Flag(flag), problems);
         }
-        if problems.is_empty() { Ok(layers) } else { Err(ConfigError { problems }) }
+        Ok(layers)
     }
 
     /// One section as its type, checked.
     ///
     /// # Errors
-    /// Every number out of its range, else the first value of a wrong kind, else all that the section itself finds wrong.
+    /// Every number out of its range, every value of a wrong kind, and all that the section itself finds wrong.
     pub fn section<T: Section>(&self, name: &str) -> Result<T, ConfigError> {
-        self.refuse(name, section::out_of_range(self, name, T::RANGES))?;
-        let section: T = self.typed(name)?;
-        self.refuse(name, section.problems())?;
-        Ok(section)
+        section::read(self, name).map_err(|problems| {
+            let said = problems.into_iter().map(|(key, problem)| {
+                let key = if key.is_empty() { format!("section [{name}]") } else { format!("{name}.{key}") };
+                let origin = self.origin(&key).map(|origin| format!(" ({origin})")).unwrap_or_default();
+                format!("{key}{origin}: {problem}")
+            });
+            ConfigError { problems: said.collect() }
+        })
     }
 
     /// As [`Self::section`], for a caller who wants to know all that is wrong: it is added to `problems`.
@@ -121,36 +138,9 @@ impl Layers {
         self.section(name).map_err(|error| problems.extend(error.problems)).ok()
     }
 
-    fn refuse(&self, name: &str, problems: Vec<(&'static str, String)>) -> Result<(), ConfigError> {
-        let said = problems.into_iter().map(|(key, problem)| {
-            let key = format!("{name}.{key}");
-            let origin = self.origin(&key).map(|origin| format!(" ({origin})")).unwrap_or_default();
-            format!("{key}{origin}: {problem}")
-        });
-        let problems: Vec<_> = said.collect();
-        if problems.is_empty() { Ok(()) } else { Err(ConfigError { problems }) }
-    }
-
-    fn typed<T: Section>(&self, name: &str) -> Result<T, ConfigError> {
-        let section = self.values.get(name).cloned().unwrap_or_else(|| Value::Table(Table::new()));
-        section.try_into().map_err(|error| {
-            let detail = error.to_string();
-            let given: Vec<_> = self.origins.iter().filter(|(key, _)| within(key, name)).collect();
-            let given: Vec<_> = given.iter().map(|(key, origin)| format!("{key} by {origin}")).collect();
-            let given =
-                if given.is_empty() { String::new() } else { format!(" (given: {})", given.join(", ")) };
-            ConfigError::one(format!("section [{name}]: {}{given}", detail.trim().replace('\n', " ")))
-        })
-    }
-
     /// One value by its dotted key.
     pub fn value(&self, key: &str) -> Option<&Value> {
-        let (first, rest) = key.split_once('.').unwrap_or((key, ""));
-        let value = self.values.get(first)?;
-        if rest.is_empty() {
-            return Some(value);
-        }
-        rest.split('.').try_fold(value, |value, part| value.as_table()?.get(part))
+        at(&self.values, key)
     }
 
     /// Where a value was given; none for defaults.
@@ -194,7 +184,7 @@ impl Layers {
             values.insert((*name).to_owned(), Value::Table(table));
             names.push((*name).to_owned());
         }
-        Ok(Self { sections: names, values, origins: BTreeMap::new() })
+        Ok(Self { sections: names, defaults: values.clone(), values, origins: BTreeMap::new() })
     }
 
     fn overlay(&mut self, table: &Table, prefix: &str, origin: &Origin, problems: &mut Vec<String>) {
@@ -236,9 +226,7 @@ impl Layers {
     }
 
     fn place(&mut self, key: &str) -> Option<&mut Value> {
-        let mut parts = key.split('.');
-        let first = self.values.get_mut(parts.next()?)?;
-        parts.try_fold(first, |value, part| value.as_table_mut()?.get_mut(part))
+        place_in(&mut self.values, key)
     }
 
     fn unknown(&self, key: &str, origin: &str) -> String {
@@ -255,8 +243,17 @@ impl Layers {
     }
 }
 
-fn within(key: &str, section: &str) -> bool {
-    key.strip_prefix(section).is_some_and(|rest| rest.starts_with('.'))
+/// The value of a dotted key.
+fn at<'a>(table: &'a Table, key: &str) -> Option<&'a Value> {
+    let mut parts = key.split('.');
+    let first = table.get(parts.next()?)?;
+    parts.try_fold(first, |value, part| value.as_table()?.get(part))
+}
+
+fn place_in<'a>(table: &'a mut Table, key: &str) -> Option<&'a mut Value> {
+    let mut parts = key.split('.');
+    let first = table.get_mut(parts.next()?)?;
+    parts.try_fold(first, |value, part| value.as_table_mut()?.get_mut(part))
 }
 
 fn collect_keys(prefix: &str, value: Option<&Value>, keys: &mut Vec<String>) {
@@ -301,7 +298,16 @@ fn read_file(file: Option<PathBuf>, search: Vec<PathBuf>) -> Result<Option<(Path
         return Ok(None);
     };
     let problem = |detail: String| ConfigError::one(format!("{}: {detail}", path.display()));
-    let length = std::fs::metadata(&path).map_err(|error| problem(error.to_string()))?.len();
+    let length = match std::fs::metadata(&path) {
+        Ok(file) if file.is_file() => file.len(),
+        Ok(_) => return Err(problem("this is no file; name a file of settings with --config".to_owned())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let remedy =
+                "there is no such file; name another with --config, or write one with `drover config show`";
+            return Err(problem(remedy.to_owned()));
+        }
+        Err(error) => return Err(problem(error.to_string())),
+    };
     if length > MAX_FILE_BYTES {
         return Err(problem(format!("{length} bytes are too many for a file of settings")));
     }

@@ -70,6 +70,12 @@ pub enum DataDirError {
         /// What is wrong.
         detail: String,
     },
+    /// There is a file where the directory should be.
+    #[error("{}: this is a file, or lies in one; choose another --data-dir", path.display())]
+    NoDirectory {
+        /// Where.
+        path: PathBuf,
+    },
     /// The operating system refused.
     #[error("{}: {error}; make it writable for the user who runs drover, or choose another --data-dir", path.display())]
     Io {
@@ -95,7 +101,12 @@ impl DataDir {
     /// [`DataDirError`] says why it cannot be used and what to do.
     pub fn open(path: &Path) -> Result<Self, DataDirError> {
         let directory = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
-        directory.map_err(|error| DataDirError::Io { path: path.to_owned(), error })?;
+        directory.map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => {
+                DataDirError::NoDirectory { path: path.to_owned() }
+            }
+            _ => DataDirError::Io { path: path.to_owned(), error },
+        })?;
         let path = path.canonicalize().map_err(|error| DataDirError::Io { path: path.to_owned(), error })?;
         refuse_foreign(&path)?;
         let lock = lock(&path)?;

@@ -6,10 +6,11 @@ use drover_backbone::{partition_of, shard_of};
 use drover_model::{DeviceId, TelemetryKey, Tenant, Timestamp, Value};
 use drover_proto::stream::v1::telemetry_server::Telemetry;
 use drover_proto::stream::v1::{self as proto, keyed_sample::Kind as ProtoKeyed, value::Kind as ProtoValue};
-use drover_rpc::Page;
-use drover_timeseries::{Aggregation, MAX_LATEST_DEVICES, RangeQuery, Sample};
+use drover_rpc::{Page, PageError};
+use drover_timeseries::{Aggregation, Cursor, MAX_LATEST_DEVICES, RangeQuery, Sample};
 use tonic::{Request, Response, Status};
 
+use crate::batch::DeadLetter;
 use crate::error::Error;
 use crate::ledger::Ledger;
 use crate::store::Store;
@@ -50,7 +51,9 @@ impl Telemetry for Service {
             key: key.to_string(),
             samples: samples.into_iter().map(sample).collect(),
         });
-        Ok(Response::new(proto::RangeResponse { series: series.collect(), incomplete: answer.incomplete }))
+        let next_page_token = answer.next.map(|next| drover_rpc::token(next.encode())).unwrap_or_default();
+        let (series, incomplete) = (series.collect(), answer.incomplete);
+        Ok(Response::new(proto::RangeResponse { series, incomplete, next_page_token }))
     }
 
     async fn latest(
@@ -59,9 +62,16 @@ impl Telemetry for Service {
     ) -> Result<Response<proto::LatestResponse>, Status> {
         let tenant = drover_rpc::tenant(&request)?;
         let device = DeviceId::parse(&request.get_ref().device).map_err(Error::from)?;
-        let latest =
+        let mut latest =
             self.points.latest(self.shard(&tenant, &device), &tenant, &device).await.map_err(Error::from)?;
-        Ok(Response::new(proto::LatestResponse { values: latest_values(latest) }))
+        if let Some(last) = last_key(&request.get_ref().page_token)? {
+            latest.retain(|key, _| *key > last);
+        }
+        let count = drover_rpc::fitting(latest.iter().map(|(key, sample)| size_of_latest(key, sample)));
+        let last = latest.keys().take(count).next_back().filter(|_| count < latest.len());
+        let next_page_token = last.map(|key| drover_rpc::token(key.as_str())).unwrap_or_default();
+        let values = latest_values(latest.into_iter().take(count));
+        Ok(Response::new(proto::LatestResponse { values, next_page_token }))
     }
 
     async fn list_latest(
@@ -74,7 +84,8 @@ impl Telemetry for Service {
         let after = (!asked.after.is_empty()).then_some(asked.after.as_str());
         let mut page =
             self.points.list_latest(&tenant, after, asked.rows_usize()).await.map_err(Error::from)?;
-        let next_page_token = asked.cut(&mut page.devices, |(device, _)| device.to_string());
+        let next_page_token =
+            asked.cut_or_end(&mut page.devices, page.has_more, |(device, _)| device.to_string());
         let devices = page.devices.into_iter().map(|(device, samples)| proto::DeviceLatest {
             device: device.to_string(),
             samples: samples.into_iter().map(keyed_sample).collect(),
@@ -95,8 +106,8 @@ impl Telemetry for Service {
         let device = DeviceId::parse(&request.device).map_err(Error::from)?;
         let page = Page::parse(request.page_size, &request.page_token).map_err(Error::from)?;
         let before = page.position(i64::MAX, |text| text.parse().ok()).map_err(Error::from)?;
-        let mut rows = self.store.events(&tenant, &device, before, page.rows()).await?;
-        let next_page_token = page.cut(&mut rows, |row| row.seq.to_string());
+        let (mut rows, has_more) = self.store.events(&tenant, &device, before, &page).await?;
+        let next_page_token = page.cut_or_end(&mut rows, has_more, |row| row.seq.to_string());
         Ok(Response::new(proto::ListEventsResponse {
             events: rows
                 .into_iter()
@@ -114,8 +125,9 @@ impl Telemetry for Service {
         let proto::ListDeadLettersRequest { page_size, page_token } = request.into_inner();
         let page = Page::parse(page_size, &page_token).map_err(Error::from)?;
         let before = page.position((i64::MAX, i64::MAX), dead_letter_position).map_err(Error::from)?;
-        let mut rows = self.store.dead_letters(&tenant, before, page.rows()).await?;
-        let next_page_token = page.cut(&mut rows, |last| format!("{}.{}", last.received_us, last.seq));
+        let (mut rows, has_more) = self.store.dead_letters(&tenant, before, &page).await?;
+        let position = |last: &DeadLetter| format!("{}.{}", last.received_us, last.seq);
+        let next_page_token = page.cut_or_end(&mut rows, has_more, position);
         let letters = rows.into_iter().map(|row| proto::DeadLetter {
             device: row.device,
             topic: row.topic,
@@ -173,7 +185,32 @@ fn range_query(request: &proto::RangeRequest) -> Result<RangeQuery, Error> {
         interval,
         aggregation,
         limit,
+        resume: cursor(&request.page_token)?,
     })
+}
+
+fn cursor(token: &str) -> Result<Option<Cursor>, Error> {
+    if token.is_empty() {
+        return Ok(None);
+    }
+    let cursor = Cursor::decode(&drover_rpc::position_of(token)?).ok_or(PageError::Token)?;
+    Ok(Some(cursor))
+}
+
+/// The key after which a page of latest values begins.
+fn last_key(token: &str) -> Result<Option<TelemetryKey>, Error> {
+    if token.is_empty() {
+        return Ok(None);
+    }
+    let key = String::from_utf8(drover_rpc::position_of(token)?).ok();
+    let key = key.and_then(|key| TelemetryKey::parse(&key).ok()).ok_or(PageError::Token)?;
+    Ok(Some(key))
+}
+
+/// What a key's newest value takes in an answer, about.
+fn size_of_latest(key: &TelemetryKey, sample: &Sample) -> usize {
+    let text = if let Value::Text(text) = &sample.value { text.len() } else { 0 };
+    64 + key.as_str().len() + text
 }
 
 fn field(field: &'static str, reason: &'static str) -> Error {

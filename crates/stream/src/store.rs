@@ -7,6 +7,8 @@ use std::collections::HashMap;
 use drover_backbone::{Offset, Shard};
 use drover_db::{Db, DbError, migrations};
 use drover_model::{DeviceId, Tenant};
+use drover_rpc::Page;
+use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 
 use crate::batch::{DeadLetter, Event, Rows};
@@ -17,6 +19,8 @@ use keep::List;
 
 /// Rows of one insert statement; SQLite allows 32,766 values.
 const ROWS_PER_INSERT: usize = 500;
+/// What a row takes on a page, about, beside its content.
+const ROW_BYTES: usize = 256;
 
 #[derive(Clone)]
 pub(crate) struct Store {
@@ -82,14 +86,25 @@ impl Store {
         Ok(())
     }
 
-    /// Newest first, those before position `before`.
+    /// Newest first, those before position `before`; whether there are more than the page holds.
     pub(crate) async fn events(
         &self,
         tenant: &Tenant,
         device: &DeviceId,
         before: i64,
-        limit: i64,
-    ) -> Result<Vec<EventRow>, Error> {
+        page: &Page,
+    ) -> Result<(Vec<EventRow>, bool), Error> {
+        let sizes = sqlx::query(
+            "SELECT octet_length(json) FROM events
+             WHERE tenant = $1 AND device = $2 AND seq < $3 ORDER BY seq DESC LIMIT $4",
+        )
+        .bind(tenant.as_str())
+        .bind(device.as_str())
+        .bind(before)
+        .bind(page.rows())
+        .fetch_all(self.db.read())
+        .await?;
+        let count = page.fitting(sizes.iter().map(size));
         let rows = sqlx::query(
             "SELECT seq, received_us, json FROM events
              WHERE tenant = $1 AND device = $2 AND seq < $3 ORDER BY seq DESC LIMIT $4",
@@ -97,22 +112,31 @@ impl Store {
         .bind(tenant.as_str())
         .bind(device.as_str())
         .bind(before)
-        .bind(limit)
+        .bind(i64::try_from(count).unwrap_or(i64::MAX))
         .fetch_all(self.db.read())
         .await?;
-        Ok(rows
-            .iter()
-            .map(|row| EventRow { seq: row.get(0), received_us: row.get(1), json: row.get(2) })
-            .collect())
+        let event = |row: &SqliteRow| EventRow { seq: row.get(0), received_us: row.get(1), json: row.get(2) };
+        Ok((rows.iter().map(event).collect(), count < sizes.len()))
     }
 
-    /// Newest first, those before the pair of time and position `before`.
+    /// Newest first, those before the pair of time and position `before`; whether there are more than the page holds.
     pub(crate) async fn dead_letters(
         &self,
         tenant: &Tenant,
         before: (i64, i64),
-        limit: i64,
-    ) -> Result<Vec<DeadLetter>, Error> {
+        page: &Page,
+    ) -> Result<(Vec<DeadLetter>, bool), Error> {
+        let sizes = sqlx::query(
+            "SELECT length(payload) FROM dead_letters
+             WHERE tenant = $1 AND (received_us, seq) < ($2, $3) ORDER BY received_us DESC, seq DESC LIMIT $4",
+        )
+        .bind(tenant.as_str())
+        .bind(before.0)
+        .bind(before.1)
+        .bind(page.rows())
+        .fetch_all(self.db.read())
+        .await?;
+        let count = page.fitting(sizes.iter().map(size));
         let rows = sqlx::query(
             "SELECT received_us, seq, device, topic, reason, payload FROM dead_letters
              WHERE tenant = $1 AND (received_us, seq) < ($2, $3) ORDER BY received_us DESC, seq DESC LIMIT $4",
@@ -120,10 +144,10 @@ impl Store {
         .bind(tenant.as_str())
         .bind(before.0)
         .bind(before.1)
-        .bind(limit)
+        .bind(i64::try_from(count).unwrap_or(i64::MAX))
         .fetch_all(self.db.read())
         .await?;
-        let letter = |row: &sqlx::sqlite::SqliteRow| DeadLetter {
+        let letter = |row: &SqliteRow| DeadLetter {
             tenant: tenant.as_str().into(),
             received_us: row.get(0),
             seq: row.get(1),
@@ -132,8 +156,13 @@ impl Store {
             reason: row.get(4),
             payload: row.get::<Vec<u8>, _>(5).into(),
         };
-        Ok(rows.iter().map(letter).collect())
+        Ok((rows.iter().map(letter).collect(), count < sizes.len()))
     }
+}
+
+/// What a row takes on a page whose content has the length that the row of `sizes` says.
+fn size(row: &SqliteRow) -> usize {
+    ROW_BYTES.saturating_add(usize::try_from(row.get::<i64, _>(0)).unwrap_or_default())
 }
 
 /// An event as it is read.

@@ -70,13 +70,17 @@ impl World {
     }
 
     async fn open(directory: tempfile::TempDir, sent: i64) -> Self {
+        Self::open_with(directory, sent, config()).await
+    }
+
+    async fn open_with(directory: tempfile::TempDir, sent: i64, config: Config) -> Self {
         let threads =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let path = directory.path().to_owned();
         let env = threads.spawn(async move {
             let clock = ManualClock::at(Timestamp::from_micros(NOW_US));
             let env = environment(&path, &clock).await;
-            drover_stream::build(config(), &env).await.unwrap().start(&env);
+            drover_stream::build(config, &env).await.unwrap().start(&env);
             // Ready is when everything that an earlier life left in the log is applied.
             env.health.ready().await;
             env
@@ -195,7 +199,7 @@ async fn a_measurement_is_read_back_with_the_time_of_arrival_or_its_own() {
     let samples = world.samples("default", "pump", "t").await;
     assert_eq!(samples.iter().map(|sample| sample.ts_us).collect::<Vec<_>>(), [1_000_000, NOW_US + 1]);
     assert_eq!(world.numbers("pump", "t").await, [1.0, 21.5]);
-    let query = proto::LatestRequest { device: "pump".into() };
+    let query = proto::LatestRequest { device: "pump".into(), page_token: String::new() };
     let latest = world.client.latest(request(&tenant("default"), query)).await.unwrap().into_inner();
     let keys: Vec<_> = latest.values.iter().map(|value| value.key.as_str()).collect();
     assert_eq!(keys, ["on", "state", "t"]);
@@ -249,6 +253,71 @@ async fn dead_letters_come_in_pages_and_the_oldest_go_first() {
     let world = world.stop_and_start().await;
     assert_eq!(world.dead_letters("", 0).await.dead_letters.len(), 10);
     assert_eq!(world.ledger("default").await.dead_lettered, 15);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_and_ranges_end_by_bytes_and_go_on() {
+    let roomy = Config {
+        max_keys_per_device: 100,
+        max_latest_text_bytes_per_device: 10_000_000,
+        dead_letters_bytes_per_tenant: 100_000_000,
+        events_bytes_per_tenant: 100_000_000,
+        ..config()
+    };
+    let mut world = World::open_with(tempfile::tempdir().unwrap(), 0, roomy).await;
+    let long = "x".repeat(1_000_000);
+    for _ in 0..10 {
+        world.measure("pump-0", &format!("broken {long}")).await;
+        world.send("default", "pump-0", Channel::Event, format!("{{\"e\": \"{long}\"}}").as_bytes()).await;
+    }
+    let short = "x".repeat(60_000);
+    let texts: Vec<String> = (0..100).map(|key| format!("\"k{key:03}\": \"{short}\"")).collect();
+    for texts in texts.chunks(10) {
+        world.measure("pump-0", &format!("{{{}}}", texts.join(","))).await;
+    }
+    world.settled().await;
+    for list in [List::Events, List::DeadLetters] {
+        let (first, token) = world.page(list, 1_000, "").await.unwrap();
+        let (second, token) = world.page(list, 1_000, &token).await.unwrap();
+        let (third, token) = world.page(list, 1_000, &token).await.unwrap();
+        assert_eq!(([first, second, third], token.as_str()), ([3, 3, 3], token.as_str()), "{list:?}");
+        assert_eq!(world.page(list, 1_000, &token).await.unwrap(), (1, String::new()), "{list:?}");
+    }
+    let mut client = world.client.clone();
+    let (mut keys, mut page_token, mut pages) = (Vec::new(), String::new(), 0);
+    loop {
+        let query = proto::LatestRequest { device: "pump-0".into(), page_token };
+        let page = client.latest(request(&tenant("default"), query)).await.unwrap().into_inner();
+        keys.extend(page.values.into_iter().map(|value| value.key));
+        pages += 1;
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            break;
+        }
+    }
+    assert!(keys.is_sorted());
+    assert_eq!((keys.len(), pages), (100, 2));
+    let (mut texts, mut page_token, mut pages) = (0, String::new(), 0);
+    loop {
+        let query = proto::RangeRequest {
+            device: "pump-0".into(),
+            to_us: i64::MAX,
+            page_token,
+            ..Default::default()
+        };
+        let page = client.range(request(&tenant("default"), query)).await.unwrap().into_inner();
+        texts += page.series.iter().map(|series| series.samples.len()).sum::<usize>();
+        pages += 1;
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            break;
+        }
+    }
+    assert_eq!((texts, pages), (100, 2));
+    let query =
+        proto::RangeRequest { page_token: "AAAA".into(), to_us: 1, device: "p".into(), ..Default::default() };
+    let refused = client.range(request(&tenant("default"), query)).await.unwrap_err();
+    assert!(refused.message().starts_with("page_token"), "{refused}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

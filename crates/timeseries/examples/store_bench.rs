@@ -167,6 +167,7 @@ async fn questions(shape: &Shape, store: &Store, names: &Names) -> anyhow::Resul
         interval: None,
         aggregation: None,
         limit: 100_000,
+        resume: None,
     };
     let from = START + minutes * MINUTE / 2;
     let day = RangeQuery {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use drover_model::{Flags, Value};
 
+use crate::newest::weight;
 use crate::sample::{Aggregation, Stored};
 use crate::{RangeQuery, StoreError};
 
@@ -38,6 +39,14 @@ impl Plan {
         Ok(Some(Self { length, from: query.from.as_micros(), kind }))
     }
 
+    /// What of a sample counts: of a text, for most, only that there is one.
+    pub(crate) fn relevant(self, sample: Stored) -> Stored {
+        match (self.kind, &sample.value) {
+            (Aggregation::Last, _) | (_, Value::Number(_) | Value::Bool(_)) => sample,
+            (_, Value::Text(_)) => Stored { value: Value::Text("".into()), ..sample },
+        }
+    }
+
     fn start(self, ts: i64) -> i64 {
         self.length.map_or(self.from, |length| ts.div_euclid(length).saturating_mul(length))
     }
@@ -57,33 +66,48 @@ struct Interval {
 
 /// The intervals of one series.
 #[derive(Debug, Default)]
-pub(crate) struct Intervals(BTreeMap<i64, Interval>);
+pub(crate) struct Intervals {
+    by_start: BTreeMap<i64, Interval>,
+    /// Whether older ones than these were left out.
+    has_more: bool,
+}
 
 impl Intervals {
     /// Takes samples that follow those taken before, and keeps the newest `limit` intervals.
     pub(crate) fn add(&mut self, plan: Plan, limit: usize, samples: Vec<Stored>) {
         for sample in samples {
-            let interval = self.0.entry(plan.start(sample.ts)).or_insert_with(|| Interval::starting(&sample));
-            interval.add(sample);
-            if self.0.len() > limit {
-                self.0.pop_first();
+            let start = plan.start(sample.ts);
+            self.by_start.entry(start).or_insert_with(|| Interval::starting(&sample)).add(sample);
+            if self.by_start.len() > limit {
+                self.by_start.pop_first();
+                self.has_more = true;
             }
         }
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.0.len()
+    /// What the samples will take of an answer, at the most.
+    pub(crate) fn weight(&self) -> usize {
+        self.by_start.values().map(|interval| weight(&interval.last)).sum()
     }
 
-    pub(crate) fn keep_newest(&mut self, limit: usize) {
-        while self.0.len() > limit {
-            self.0.pop_first();
+    /// Keeps the newest that weigh no more than `share`, at least one.
+    pub(crate) fn keep_newest(&mut self, share: usize) {
+        let mut bytes = self.weight();
+        while bytes > share && self.by_start.len() > 1 {
+            let oldest = self.by_start.pop_first();
+            bytes -= oldest.map_or(0, |(_, interval)| weight(&interval.last));
+            self.has_more = true;
         }
+    }
+
+    /// Where the oldest begins, when older ones were left out.
+    pub(crate) fn floor(&self) -> Option<i64> {
+        self.by_start.keys().next().copied().filter(|_| self.has_more)
     }
 
     /// One sample for each interval that has a value.
     pub(crate) fn reduce(self, plan: Plan) -> Vec<Stored> {
-        self.0.into_iter().filter_map(|(start, interval)| interval.reduce(plan.kind, start)).collect()
+        self.by_start.into_iter().filter_map(|(start, interval)| interval.reduce(plan.kind, start)).collect()
     }
 }
 

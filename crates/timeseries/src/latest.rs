@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 use drover_model::{Flags, Value};
 use futures_util::TryStreamExt;
+use futures_util::stream::BoxStream;
 use prost::Message;
 use prost::bytes::Bytes;
 use sqlx::sqlite::SqliteRow;
@@ -120,22 +121,20 @@ pub(crate) async fn get(db: &SqlitePool, tenant: &str, device: &str) -> Result<N
     row.map_or_else(|| Ok(Newest::new()), |row| decode(row.try_get("samples")?))
 }
 
-/// The rows of at most `limit` devices of a tenant after `after`, by name.
-pub(crate) async fn list(
-    db: &SqlitePool,
-    tenant: &str,
-    after: &str,
+/// The rows of at most `limit` devices of a tenant after `after`, by name, one after the other.
+pub(crate) fn list<'a>(
+    db: &'a SqlitePool,
+    tenant: &'a str,
+    after: &'a str,
     limit: usize,
-) -> Result<Vec<SqliteRow>, StoreError> {
-    let rows = sqlx::query(
+) -> BoxStream<'a, Result<SqliteRow, sqlx::Error>> {
+    sqlx::query(
         "SELECT device, samples FROM latest_samples WHERE tenant = $1 AND device > $2 ORDER BY device LIMIT $3",
     )
     .bind(tenant)
     .bind(after)
     .bind(i64::try_from(limit).unwrap_or(i64::MAX))
-    .fetch_all(db)
-    .await?;
-    Ok(rows)
+    .fetch(db)
 }
 
 /// Takes a row of [`list`] apart: the samples go to `take`, the answer is the name of the device.

@@ -1,10 +1,12 @@
 //! The points of an installation: the newest in memory (`head`), the rest in Parquet files (`write`, `read`, `file`), which
-//! of them count and each device's latest values in the database (`manifest`, `latest`); `census` keeps each device within its bounds. `flush` moves points from memory to
-//! files; `range` and `aggregate` answer questions. Durability before a flush is the log's business: its offset is committed
+//! of them count and each device's latest values in the database (`manifest`, `latest`); `census` keeps each device within its
+//! bounds. `flush` moves points from memory to files; `range` and `aggregate` answer questions, `newest` bounds an answer, and
+//! its `cursor` says where the next one goes on. Durability before a flush is the log's business: its offset is committed
 //! together with the flush, and what came after is replayed.
 
 mod aggregate;
 mod census;
+mod cursor;
 mod damage;
 mod error;
 mod file;
@@ -13,6 +15,7 @@ mod footers;
 mod head;
 mod latest;
 mod manifest;
+mod newest;
 mod range;
 mod read;
 mod sample;
@@ -20,11 +23,12 @@ mod store;
 mod write;
 
 pub use census::{DeviceBounds, OverBounds};
+pub use cursor::Cursor;
 pub use damage::Health;
 pub use error::StoreError;
 pub use flush::Flush;
 pub use head::{DeviceSlot, HeadWriter};
-pub use range::MAX_ANSWER_SAMPLES;
+pub use newest::MAX_ANSWER_SAMPLES;
 pub use sample::{Aggregation, RangeAnswer, RangeQuery, Sample};
 pub use store::{LatestPage, MAX_LATEST_DEVICES, NumberedSamples, Store, StoreOptions, StoreStats};
 

@@ -18,8 +18,10 @@ use crate::file::{BOOLEAN, DEVICE, FLAGS, KEY, Part, SEQ, Sink, TEXT, TS, VALUE,
 use crate::footers::Footers;
 use crate::sample::Stored;
 
-/// Rows decoded at a time.
+/// Rows decoded at a time, fewer when they have long texts.
 const BATCH_ROWS: usize = 8 * 1024;
+/// What the texts of these rows may take, about.
+const BATCH_TEXT_BYTES: usize = 8 << 20;
 
 /// Hands every wanted row of a part to `sink`, unsorted, until it wants no more.
 pub(crate) fn read_part(
@@ -34,7 +36,7 @@ pub(crate) fn read_part(
     let metadata = footer.metadata();
     let mut groups = Vec::new();
     let mut selected: Vec<Range<usize>> = Vec::new();
-    let mut total = 0;
+    let (mut total, mut text_bytes) = (0, 0);
     for group in part.first_row_group..part.first_row_group + part.row_groups {
         let rows = rows_of(metadata, group)?;
         let pages = matching_rows(metadata, group, rows, wanted);
@@ -42,6 +44,7 @@ pub(crate) fn read_part(
             selected.extend(pages.into_iter().map(|range| range.start + total..range.end + total));
             groups.push(group);
             total += rows;
+            text_bytes += text_bytes_of(metadata, group);
         }
     }
     if groups.is_empty() {
@@ -51,7 +54,7 @@ pub(crate) fn read_part(
         .with_projection(ProjectionMask::all())
         .with_row_groups(groups)
         .with_row_selection(RowSelection::from_consecutive_ranges(selected.into_iter(), total))
-        .with_batch_size(BATCH_ROWS)
+        .with_batch_size(batch_rows(total, text_bytes))
         .build()?;
     for batch in reader {
         if !filter(&batch?, wanted, sink)? {
@@ -65,6 +68,19 @@ fn rows_of(metadata: &ParquetMetaData, group: usize) -> Result<usize, ParquetErr
     let rows = metadata.row_groups().get(group).map(RowGroupMetaData::num_rows);
     rows.and_then(|rows| usize::try_from(rows).ok())
         .ok_or_else(|| ParquetError::General(format!("row group {group} of the manifest is not in the file")))
+}
+
+fn text_bytes_of(metadata: &ParquetMetaData, group: usize) -> usize {
+    let column = metadata.row_groups().get(group).and_then(|group| group.columns().get(TEXT));
+    let bytes =
+        column.map(|column| column.unencoded_byte_array_data_bytes().unwrap_or(column.uncompressed_size()));
+    bytes.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or_default()
+}
+
+/// How many of `rows` with texts of so many bytes are decoded at a time.
+fn batch_rows(rows: usize, text_bytes: usize) -> usize {
+    let text_bytes = (text_bytes / rows.max(1)).max(1);
+    (BATCH_TEXT_BYTES / text_bytes).clamp(1, BATCH_ROWS)
 }
 
 /// The rows of a row group that lie in pages which can have wanted rows.

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use drover_model::{Flags, TelemetryKey, Timestamp, Value};
 
+use crate::Cursor;
+
 /// One stored measurement of a series.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sample {
@@ -48,8 +50,10 @@ pub struct RangeQuery {
     /// How intervals are reduced; without it and without an interval the samples come as they are.
     pub aggregation: Option<Aggregation>,
     /// Most samples of a key: the newest ones. Further cut so that an answer has at most
-    /// [`MAX_ANSWER_SAMPLES`](crate::MAX_ANSWER_SAMPLES) in all.
+    /// [`MAX_ANSWER_SAMPLES`](crate::MAX_ANSWER_SAMPLES) in all, fewer when they are long texts.
     pub limit: usize,
+    /// Where an answer to the same question ended; its range then counts, not this one.
+    pub resume: Option<Cursor>,
 }
 
 /// The samples of one device, ascending in time.
@@ -57,6 +61,8 @@ pub struct RangeQuery {
 pub struct RangeAnswer {
     /// The samples of each key that has any.
     pub series: BTreeMap<TelemetryKey, Vec<Sample>>,
+    /// Where to go on; none when nothing is left.
+    pub next: Option<Cursor>,
     /// Files that may hold samples of the answer but could not be read.
     pub incomplete: Vec<String>,
 }

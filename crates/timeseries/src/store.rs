@@ -10,7 +10,7 @@ use std::sync::atomic::AtomicU64;
 
 use drover_db::Db;
 use drover_model::{DeviceId, TelemetryKey, Tenant};
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use parking_lot::RwLock;
 use tokio::sync::{Mutex, Semaphore};
 
@@ -20,8 +20,9 @@ use crate::damage::{Damage, Health};
 use crate::file::{Part, Wanted};
 use crate::flush::Moved;
 use crate::footers::Footers;
-use crate::head::{DeviceHead, Head, HeadWriter};
-use crate::latest::{self, Newest};
+use crate::head::{DeviceHead, Head, HeadWriter, Row};
+use crate::latest;
+use crate::newest::Newest;
 use crate::range::{Reading, Series};
 use crate::sample::{RangeAnswer, RangeQuery, Sample, Stored};
 use crate::{Flush, StoreError};
@@ -152,23 +153,32 @@ impl Store {
         query: &RangeQuery,
     ) -> Result<RangeAnswer, StoreError> {
         let plan = Plan::of(query)?;
-        if query.limit == 0 || query.from >= query.to {
+        let range = (query.from.as_micros(), query.to.as_micros());
+        let range = query.resume.as_ref().map_or(range, |cursor| (cursor.from, cursor.to));
+        if query.limit == 0 || range.0 >= range.1 {
             return Ok(RangeAnswer::default());
         }
-        let mut keys: Vec<Box<str>> = query.keys.iter().map(|key| key.as_str().into()).collect();
-        keys.sort_unstable();
-        keys.dedup();
-        let (from, to) = (query.from.as_micros(), query.to.as_micros());
+        let wanted = wanted(device, query, range);
+        if query.resume.is_some() && wanted.keys.is_empty() && !query.keys.is_empty() {
+            return Ok(RangeAnswer::default());
+        }
         // Before anything is copied: what waits takes no memory. The permit goes with the work: a caller that gives up
         // doesn't make room before the thread is done.
         let permit = Arc::clone(&self.0.reads).acquire_owned().await.map_err(|_| StoreError::Stopped)?;
-        let reading = self.reading(shard, tenant, Wanted { device: device.as_str().into(), keys, from, to });
-        let limit = query.limit;
-        let small =
-            reading.parts.is_empty() && reading.head.values().map(Vec::len).sum::<usize>() <= INLINE_ROWS;
+        let mut newest = Newest::new(query.limit, query.resume.clone());
+        let mut head = Series::new();
+        let mut rows = 0;
+        let reading = self.reading(shard, tenant, (wanted, range), &mut |key, sample| {
+            rows += 1;
+            match plan {
+                None => newest.add(key, sample),
+                Some(plan) => head.entry_ref(key).or_default().push(plan.relevant(sample)),
+            }
+        });
+        let small = reading.parts.is_empty() && rows <= INLINE_ROWS;
         let answer = move || match plan {
-            None => reading.raw(limit),
-            Some(plan) => reading.aggregated(plan, limit),
+            None => reading.raw(newest),
+            Some(plan) => reading.aggregated(plan, &head, newest),
         };
         if small {
             return Ok(answer());
@@ -240,24 +250,21 @@ impl Store {
         stats
     }
 
-    fn reading(&self, shard: u16, tenant: &Tenant, wanted: Wanted) -> Reading {
+    /// Hands over the rows of the heads, and the files as of the same moment.
+    fn reading(
+        &self,
+        shard: u16,
+        tenant: &Tenant,
+        (wanted, range): (Wanted, (i64, i64)),
+        sink: &mut dyn FnMut(&str, Stored),
+    ) -> Reading {
         let state = self.0.shard(shard).state.read();
-        let mut head = Series::new();
         for (source, device) in state.device(tenant.as_str(), &wanted.device) {
-            let mut by_key: HashMap<u32, Vec<Stored>> = HashMap::new();
-            if wanted.keys.is_empty() {
-                by_key.extend(device.series.iter().map(|series| (series.key, Vec::new())));
-            } else {
-                let numbers = wanted.keys.iter().filter_map(|key| source.key_number(key));
-                by_key.extend(numbers.map(|number| (number, Vec::new())));
-            }
-            for row in device.rows.iter().filter(|row| wanted.time(row.ts)) {
-                if let Some(samples) = by_key.get_mut(&row.key) {
-                    samples.push(source.stored(row));
-                }
-            }
-            for (key, samples) in by_key.into_iter().filter(|(_, samples)| !samples.is_empty()) {
-                head.entry_ref(source.key_named(key)).or_default().extend(samples);
+            let numbers: HashSet<u32> = wanted.keys.iter().filter_map(|key| source.key_number(key)).collect();
+            let is_wanted =
+                |row: &&Row| wanted.time(row.ts) && (wanted.keys.is_empty() || numbers.contains(&row.key));
+            for row in device.rows.iter().filter(is_wanted) {
+                sink(source.key(row), source.stored(row));
             }
         }
         let parts = state.files.get(tenant.as_str()).into_iter().flatten().filter(|part| wanted.meets(part));
@@ -265,12 +272,24 @@ impl Store {
             dir: self.0.dir.clone(),
             footers: Arc::clone(&self.0.footers),
             damage: Arc::clone(&self.0.damage),
-            head,
             parts: parts.cloned().collect(),
             wanted,
+            range,
             incomplete: BTreeSet::new(),
         }
     }
+}
+
+/// The rows that an answer needs.
+fn wanted(device: &DeviceId, query: &RangeQuery, (from, to): (i64, i64)) -> Wanted {
+    let mut keys: Vec<Box<str>> = query.keys.iter().map(|key| key.as_str().into()).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    let (keys, to) = match &query.resume {
+        Some(cursor) => (cursor.keys(keys), cursor.end()),
+        None => (keys, to),
+    };
+    Wanted { device: device.as_str().into(), keys, from, to }
 }
 
 impl std::fmt::Debug for Store {
@@ -314,8 +333,8 @@ impl ShardState {
         self.heads().filter_map(move |head| Some((head, head.find(tenant, device)?)))
     }
 
-    fn newest(&self, tenant: &str, device: &str) -> Newest {
-        let mut newest = Newest::new();
+    fn newest(&self, tenant: &str, device: &str) -> latest::Newest {
+        let mut newest = latest::Newest::new();
         for (head, device) in self.device(tenant, device) {
             for row in Head::newest(device) {
                 latest::merge(&mut newest, head.key(row), head.stored(row));
@@ -325,7 +344,7 @@ impl ShardState {
     }
 }
 
-fn samples(newest: Newest) -> impl Iterator<Item = (TelemetryKey, Sample)> {
+fn samples(newest: latest::Newest) -> impl Iterator<Item = (TelemetryKey, Sample)> {
     newest.into_iter().filter_map(|(key, sample): (Box<str>, Stored)| {
         Some((TelemetryKey::parse(&key).ok()?, sample.into_sample()))
     })

@@ -2,8 +2,10 @@
 
 mod faults;
 mod model;
+mod pages;
 mod queries;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use drover_db::Db;
@@ -86,7 +88,15 @@ fn key(name: &str) -> TelemetryKey {
 /// Everything, as it is.
 fn all() -> RangeQuery {
     let (from, to) = (Timestamp::MIN, Timestamp::MAX);
-    RangeQuery { keys: Vec::new(), from, to, interval: None, aggregation: None, limit: usize::MAX }
+    RangeQuery {
+        keys: Vec::new(),
+        from,
+        to,
+        interval: None,
+        aggregation: None,
+        limit: usize::MAX,
+        resume: None,
+    }
 }
 
 /// Times and numbers of one series of an answer.

@@ -35,6 +35,11 @@ pub struct Range {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     pub incomplete: Vec<String>,
+    /// Give it as `page_token`, and the other parameters as before, to get what is left, which is older for each key; absent when
+    /// nothing is.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    #[schema(required = false)]
+    pub next_page_token: String,
 }
 
 /// Samples by key.
@@ -83,9 +88,12 @@ pub struct RangeQuery {
     /// How to aggregate; `avg` when absent. Needs `interval`.
     #[param(inline, value_type = Aggregation, required = false)]
     pub agg: Option<Aggregation>,
-    /// Most samples of each key.
+    /// Most samples of each key: the newest ones. An answer has about 100,000 in all, or 4 MB.
     #[param(value_type = u32, required = false, minimum = 1, maximum = 100_000, default = 10_000)]
     pub limit: Option<u32>,
+    /// `next_page_token` of the answer before, whose range counts.
+    #[param(required = false)]
+    pub page_token: String,
 }
 
 impl ReadQuery for RangeQuery {
@@ -97,6 +105,7 @@ impl ReadQuery for RangeQuery {
             interval: pairs.one("interval")?.map(parse_interval).transpose()?,
             agg: pairs.one("agg")?.map(parse_aggregation).transpose()?,
             limit: pairs.number("limit", MAX_LIMIT)?,
+            page_token: pairs.text("page_token")?,
         };
         if query.agg.is_some() && query.interval.is_none() {
             return Err(Problem::field("agg", "needs interval, for instance interval=5m"));
@@ -121,13 +130,14 @@ impl RangeQuery {
             interval_us: self.interval.map(micros).unwrap_or_default(),
             aggregation: self.interval.map_or(pb::Aggregation::Unspecified, |_| encode(self.agg)).into(),
             limit: self.limit.unwrap_or_default(),
+            page_token: self.page_token,
         })
     }
 }
 
 /// Read a device's points
 ///
-/// As they are, or aggregated over intervals of time.
+/// As they are, or aggregated over intervals of time. The newest come first, by pages; within a page times ascend.
 #[utoipa::path(
     get, path = "/v1/devices/{id}/telemetry", tag = "Telemetry", operation_id = "getTelemetry",
     params(("id" = String, Path, description = "The device", example = "pump-7"), RangeQuery),
@@ -145,13 +155,22 @@ pub async fn range(
     let message = query.into_request(&id, api.clock.now())?;
     let known = drover_rpc::request(&tenant, GetDeviceRequest { id: id.to_string() });
     api.devices.clone().get_device(known).await?;
-    let answer = api.telemetry.clone().range(drover_rpc::request(&tenant, message)).await?.into_inner();
+    let answer = api.telemetry.clone().range(drover_rpc::request(&tenant, message)).await;
+    let answer = answer.map_err(|status| problem(&status))?.into_inner();
     let series = answer
         .series
         .into_iter()
         .map(|series| (series.key, series.samples.into_iter().map(Sample::from).collect()))
         .collect();
-    Ok(Json(Range { series: Series(series), incomplete: answer.incomplete }))
+    let (incomplete, next_page_token) = (answer.incomplete, answer.next_page_token);
+    Ok(Json(Range { series: Series(series), incomplete, next_page_token }))
+}
+
+fn problem(status: &tonic::Status) -> Problem {
+    if status.message().starts_with("page_token") {
+        return Problem::of_field("page_token", status);
+    }
+    status.clone().into()
 }
 
 fn parse_interval(text: &str) -> Result<Duration, Problem> {

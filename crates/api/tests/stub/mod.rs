@@ -28,17 +28,23 @@ fn sample(value: value::Kind, flags: u32) -> Option<Sample> {
 #[tonic::async_trait]
 impl Telemetry for Stub {
     async fn range(&self, request: tonic::Request<RangeRequest>) -> Result<Response<RangeResponse>, Status> {
-        let asked = format!("{:?}", request.into_inner());
+        let request = request.into_inner();
+        if request.page_token == "wrong" {
+            return Err(Status::invalid_argument("page_token is not one that this list gave out"));
+        }
+        let next_page_token = if request.limit == 0 { "" } else { "next" }.to_owned();
+        let asked = format!("{request:?}");
         let samples = vec![sample(value::Kind::Text(asked), 0).unwrap()];
         let series = vec![Series { key: "asked".into(), samples }];
-        Ok(Response::new(RangeResponse { series, incomplete: vec!["shard 3".into()] }))
+        Ok(Response::new(RangeResponse { series, incomplete: vec!["shard 3".into()], next_page_token }))
     }
 
     async fn latest(
         &self,
         request: tonic::Request<LatestRequest>,
     ) -> Result<Response<LatestResponse>, Status> {
-        match request.into_inner().device.as_str() {
+        let LatestRequest { device, page_token } = request.into_inner();
+        match device.as_str() {
             "panic" => panic!("on purpose"),
             "internal" => return Err(Status::internal("secret path /var/lib")),
             "stuck" => std::future::pending().await,
@@ -52,7 +58,8 @@ impl Telemetry for Stub {
         ];
         let values =
             values.map(|(key, value, flags)| LatestValue { key: key.into(), sample: sample(value, flags) });
-        Ok(Response::new(LatestResponse { values: values.into() }))
+        let next_page_token = if page_token.is_empty() { String::new() } else { format!("{page_token}2") };
+        Ok(Response::new(LatestResponse { values: values.into(), next_page_token }))
     }
 
     async fn list_latest(
@@ -88,8 +95,10 @@ impl Telemetry for Stub {
         request: tonic::Request<ListDeadLettersRequest>,
     ) -> Result<Response<ListDeadLettersResponse>, Status> {
         let ListDeadLettersRequest { page_size, page_token } = request.into_inner();
-        if page_token == "stuck" {
-            std::future::pending::<()>().await;
+        match page_token.as_str() {
+            "stuck" => std::future::pending::<()>().await,
+            "large" => return Err(Status::out_of_range("Error, decoded message length too large")),
+            _ => {}
         }
         let dead_letters = vec![DeadLetter {
             device: "pump-7".into(),

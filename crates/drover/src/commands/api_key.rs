@@ -98,7 +98,7 @@ fn example(target: &Target, key: &Value) -> Option<String> {
     let scopes = key.pointer("/scopes")?.as_array()?;
     let filter = scopes.iter().find_map(|scope| scope.as_str()?.strip_prefix("mqtt:subscribe:"))?;
     let username = target.username(&format!("app:{}", field(key, "/id")));
-    let (server, secret) = (server_of(target), field(key, "/secret"));
+    let (server, secret) = (server_of(target)?, field(key, "/secret"));
     // A single quote is all that a shell looks for within single quotes.
     let filter = filter.replace('\'', r"'\''");
     Some(format!(

@@ -5,7 +5,6 @@ use drover_runtime::ConfigError;
 use serde_json::{Value, json};
 
 use crate::client::Target;
-use crate::config::Configs;
 use crate::failure::{Failure, Outcome};
 use crate::output::{Format, Output, note};
 use crate::setting_args::SettingArgs;
@@ -29,7 +28,7 @@ fn check(args: &SettingArgs, target: &Target, output: Output) -> Outcome {
     for warning in args.warnings() {
         note(&format!("drover: {warning}"));
     }
-    let problems = match args.layers(&target.directory()).and_then(|layers| Configs::read(&layers)) {
+    let problems = match args.read(&target.directory()) {
         Ok(_) => Vec::new(),
         Err(ConfigError { problems }) => problems,
     };
@@ -44,7 +43,13 @@ fn check(args: &SettingArgs, target: &Target, output: Output) -> Outcome {
 }
 
 fn show(args: &SettingArgs, target: &Target, output: Output) -> Outcome {
-    let layers = args.layers(&target.directory()).map_err(|error| Failure::failed(error.to_string()))?;
+    let mut problems = Vec::new();
+    let layers = args
+        .layers(&target.directory(), &mut problems)
+        .map_err(|error| Failure::failed(error.to_string()))?;
+    if !problems.is_empty() {
+        return Err(Failure::failed(problems.join("\n")));
+    }
     if output.format == Format::Table {
         return output.line(layers.show_masked().trim_end());
     }

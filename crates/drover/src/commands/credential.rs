@@ -49,7 +49,8 @@ pub async fn run(command: CredentialCommand, target: &Target, output: Output) ->
             if output.format != Format::Table {
                 return Ok(());
             }
-            output.line(&format!("\n{}", first_message(target, &device, &secret)))
+            first_message(target, &device, &secret)
+                .map_or(Ok(()), |example| output.line(&format!("\n{example}")))
         }
         CredentialCommand::List { device, limit } => {
             let path = format!("/v1/devices/{device}/credentials");
@@ -68,26 +69,43 @@ pub async fn create_token(client: &Client, device: &DeviceId) -> Outcome<Value> 
         .await
 }
 
-/// The line that sends a device's first message.
-pub fn first_message(target: &Target, device: &DeviceId, secret: &str) -> String {
+/// The line that sends a device's first message, where something listens.
+pub fn first_message(target: &Target, device: &DeviceId, secret: &str) -> Option<String> {
     let username = target.username(device.as_str());
-    let server = server_of(target);
-    format!(
+    let server = server_of(target)?;
+    Some(format!(
         "Send its first message:\n  mosquitto_pub {server} -u {username} -P {secret} -q 1 \\\n    \
          -t v1/telemetry -m '{{\"temperature\": 21.5}}'"
-    )
+    ))
 }
 
-/// The options of `mosquitto_pub` and `mosquitto_sub` that reach the server: plain on this machine, else TLS at the host of the URL.
-pub fn server_of(target: &Target) -> String {
-    if let Some((host, port)) = target.address("mqtt").as_deref().and_then(|address| address.rsplit_once(':'))
-    {
-        return format!("-h {host} -p {port}");
+/// The options of `mosquitto_pub` and `mosquitto_sub` that reach the server: what the local one listens on, for a URL its usual
+/// port; none where nothing listens.
+pub fn server_of(target: &Target) -> Option<String> {
+    let at = |name| {
+        let address = target.address(name)?;
+        let (host, port) = address.rsplit_once(':')?;
+        Some((reachable(host).to_owned(), port.to_owned()))
+    };
+    if let Some((host, port)) = at("mqtt") {
+        return Some(format!("-h {host} -p {port}"));
+    }
+    if let Some((host, port)) = at("mqtts") {
+        let authority = target.directory().join("ca.crt");
+        return Some(format!("-h {host} -p {port} --cafile {}", authority.display()));
+    }
+    if target.address("api").is_some() {
+        return None;
     }
     let url = target.url.as_deref().and_then(|url| reqwest::Url::parse(url).ok());
     let host = url.as_ref().and_then(reqwest::Url::host_str).unwrap_or("127.0.0.1");
     let local = matches!(host, "localhost" | "127.0.0.1" | "[::1]");
-    if local { format!("-h {host} -p 1883") } else { format!("-h {host} -p 8883 --cafile ca.crt") }
+    Some(if local { format!("-h {host} -p 1883") } else { format!("-h {host} -p 8883 --cafile ca.crt") })
+}
+
+/// A listener on every interface is reached by the loopback.
+fn reachable(host: &str) -> &str {
+    if matches!(host, "0.0.0.0" | "[::]") { "127.0.0.1" } else { host }
 }
 
 #[cfg(test)]
@@ -101,7 +119,7 @@ mod tests {
             tenant: Some("acme".into()),
             ..Target::default()
         };
-        let line = first_message(&target, &DeviceId::parse("pump").unwrap(), "drv_x");
+        let line = first_message(&target, &DeviceId::parse("pump").unwrap(), "drv_x").unwrap();
         assert!(
             line.contains("-h drover.example -p 8883 --cafile ca.crt -u pump@acme -P drv_x -q 1"),
             "{line}"
@@ -111,6 +129,21 @@ mod tests {
     #[test]
     fn on_this_machine_the_plain_port_is_enough() {
         let target = Target { url: Some("http://localhost:8080".into()), ..Target::default() };
-        assert_eq!(server_of(&target), "-h localhost -p 1883");
+        assert_eq!(server_of(&target).unwrap(), "-h localhost -p 1883");
+    }
+
+    #[test]
+    fn the_line_to_paste_uses_what_listens_and_is_left_out_where_nothing_does() {
+        let directory = tempfile::tempdir().unwrap();
+        let target = Target { data_dir: Some(directory.path().to_owned()), ..Target::default() };
+        let server = |addresses: &str| {
+            std::fs::write(directory.path().join("addresses.json"), addresses).unwrap();
+            server_of(&target)
+        };
+        let authority = directory.path().join("ca.crt").display().to_string();
+        assert_eq!(server(r#"{"mqtt":"0.0.0.0:5","mqtts":"0.0.0.0:7"}"#).unwrap(), "-h 127.0.0.1 -p 5");
+        let tls = server(r#"{"api":"127.0.0.1:6","mqtts":"0.0.0.0:7"}"#).unwrap();
+        assert_eq!(tls, format!("-h 127.0.0.1 -p 7 --cafile {authority}"));
+        assert_eq!(server(r#"{"api":"127.0.0.1:6"}"#), None);
     }
 }

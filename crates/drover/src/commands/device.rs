@@ -98,10 +98,8 @@ async fn create(args: CreateArgs, client: &Client, target: &Target, output: Outp
     }
     output.object(COLUMNS, &device)?;
     let secret = field(&credential, "/secret");
-    output.line(&format!(
-        "\nToken, shown only now: {secret}\n{}",
-        credential::first_message(target, &args.id, &secret)
-    ))
+    output.line(&format!("\nToken, shown only now: {secret}"))?;
+    credential::first_message(target, &args.id, &secret).map_or(Ok(()), |example| output.line(&example))
 }
 
 /// Creates a device by the API.

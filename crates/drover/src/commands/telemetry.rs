@@ -1,14 +1,14 @@
 //! `drover telemetry`: what a device measured, as a range or the latest values.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use clap::{Args, ValueEnum};
 use drover_model::DeviceId;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use crate::client::{Query, Target};
+use crate::client::{Client, Query, Target, next_page};
 use crate::failure::Outcome;
-use crate::output::{Format, Output, note, plain};
+use crate::output::{Format, Output, note, plain, shortened};
 use crate::period;
 
 /// Keys up to which a table has a column for each; above, a row for each point.
@@ -39,11 +39,14 @@ pub struct TelemetryArgs {
     /// What to make of an interval's values
     #[arg(long, requires = "interval", value_name = "HOW")]
     agg: Option<Aggregation>,
-    /// The most points of a key
+    /// The most points of a key: the newest ones
     #[arg(long, value_name = "N")]
     limit: Option<u32>,
+    /// Every point of the range, however many there are
+    #[arg(long, conflicts_with = "limit")]
+    all: bool,
     /// The latest value of each key instead of a range
-    #[arg(long, conflicts_with_all = ["from", "to", "interval", "agg", "limit"])]
+    #[arg(long, conflicts_with_all = ["from", "to", "interval", "agg", "limit", "all"])]
     latest: bool,
 }
 
@@ -65,19 +68,71 @@ pub async fn run(args: TelemetryArgs, target: &Target, output: Output) -> Outcom
     let client = target.client()?;
     let path = format!("/v1/devices/{}/telemetry", args.device);
     if args.latest {
-        let mut latest = client.get(&format!("{path}/latest"), &Query::new()).await?;
-        if let (Value::Object(values), false) = (&mut latest, args.keys.is_empty()) {
-            values.retain(|key, _| args.keys.contains(key));
+        return print_latest(output, &latest(&client, &path, &args.keys).await?);
+    }
+    let (all, has_start) = (args.all, args.from.is_some());
+    let answer = range(&client, &path, query(args), all).await?;
+    let incomplete = answer.get("incomplete").and_then(Value::as_array);
+    if let Some(missing) = incomplete.filter(|list| !list.is_empty()) {
+        let missing: Vec<String> = missing.iter().map(plain).collect();
+        note(&format!("drover: the answer is incomplete, these could not be read: {}", missing.join(", ")));
+    }
+    let is_empty = answer.get("series").and_then(Value::as_object).is_none_or(Map::is_empty);
+    if is_empty && output.format == Format::Table {
+        let hint = if has_start { "" } else { "; without --from it is the last hour, --from -1d is a day" };
+        note(&format!("drover: there are no points in the range{hint}"));
+        return Ok(());
+    }
+    print_range(output, &answer)?;
+    if next_page(&answer).is_some() {
+        note("drover: there are older points in the range; --all shows them too, --limit more of them");
+    }
+    Ok(())
+}
+
+/// The latest value of each key, over as many pages as there are.
+async fn latest(client: &Client, path: &str, keys: &[String]) -> Outcome<Value> {
+    let mut values = Map::new();
+    let mut next = Some(format!("{path}/latest"));
+    while let Some(path) = next {
+        let page;
+        (page, next) = client.get_linked(&path).await?;
+        if let Value::Object(more) = page {
+            values.extend(more.into_iter().filter(|(key, _)| keys.is_empty() || keys.contains(key)));
         }
-        return print_latest(output, &latest);
     }
-    let answer = client.get(&path, &query(args)).await?;
-    if let Some(missing) =
-        answer.get("incomplete").filter(|list| list.as_array().is_some_and(|list| !list.is_empty()))
+    Ok(Value::Object(values))
+}
+
+/// A page of the range, or all of them as one answer.
+async fn range(client: &Client, path: &str, query: Query, all: bool) -> Outcome<Value> {
+    let mut answer = client.get(path, &query).await?;
+    while let Some(token) = next_page(&answer).filter(|_| all) {
+        let page = [("page_token", token)].into_iter().chain(query.iter().cloned()).collect();
+        answer = joined(client.get(path, &page).await?, answer);
+    }
+    Ok(answer)
+}
+
+/// An answer and the one before it, which is newer. What says how it goes on is the older one's.
+fn joined(mut older: Value, mut newer: Value) -> Value {
+    let newer_series = newer.get_mut("series").map(Value::take);
+    if let (Some(series), Some(Value::Object(newer))) =
+        (older.get_mut("series").and_then(Value::as_object_mut), newer_series)
     {
-        note(&format!("drover: the answer is incomplete, these could not be read: {missing}"));
+        for (key, points) in newer {
+            match (series.get_mut(&key).and_then(Value::as_array_mut), points) {
+                (Some(before), Value::Array(points)) => before.extend(points),
+                (_, points) => _ = series.insert(key, points),
+            }
+        }
     }
-    print_range(output, &answer)
+    if let Some(Value::Array(mut missing)) = newer.get_mut("incomplete").map(Value::take) {
+        let more = older.get("incomplete").and_then(Value::as_array).cloned().unwrap_or_default();
+        missing.extend(more.into_iter().filter(|name| !missing.contains(name)).collect::<Vec<_>>());
+        older["incomplete"] = Value::Array(missing);
+    }
+    older
 }
 
 fn query(args: TelemetryArgs) -> Query {
@@ -109,23 +164,28 @@ fn print_range(output: Output, answer: &Value) -> Outcome {
     if output.format != Format::Table {
         return output.value(answer);
     }
-    let empty = serde_json::Map::new();
+    let empty = Map::new();
     let series = answer.get("series").and_then(Value::as_object).unwrap_or(&empty);
     let (head, rows) = if series.len() <= MAX_COLUMNS { wide(series) } else { long(series) };
     output.rows(&head, rows)
 }
 
-type Series = serde_json::Map<String, Value>;
+type Series = Map<String, Value>;
 type Rows = (Vec<String>, Vec<Vec<String>>);
 
-/// A row for each time, a column for each key.
+/// A row for each time, a column for each key. Several points of a key in one millisecond have as many rows.
 fn wide(series: &Series) -> Rows {
-    let mut cells: BTreeMap<i64, BTreeMap<&str, String>> = BTreeMap::new();
-    for (key, sample) in samples(series) {
-        cells.entry(millis_of(sample)).or_default().insert(key, value_of(sample));
+    let mut cells: BTreeMap<(i64, usize), BTreeMap<&str, String>> = BTreeMap::new();
+    for (key, points) in series {
+        let mut place = (i64::MIN, 0);
+        for sample in points.as_array().into_iter().flatten() {
+            let millis = millis_of(sample);
+            place = (millis, if place.0 == millis { place.1 + 1 } else { 0 });
+            cells.entry(place).or_default().insert(key, value_of(sample));
+        }
     }
     let head = std::iter::once("TIME".to_owned()).chain(series.keys().cloned()).collect();
-    let rows = cells.into_iter().map(|(millis, mut row)| {
+    let rows = cells.into_iter().map(|((millis, _), mut row)| {
         let values = series.keys().map(|key| row.remove(key.as_str()).unwrap_or_default());
         std::iter::once(period::show_millis(millis)).chain(values).collect()
     });
@@ -134,8 +194,9 @@ fn wide(series: &Series) -> Rows {
 
 /// A row for each point, by time.
 fn long(series: &Series) -> Rows {
-    let points: BTreeSet<_> =
+    let mut points: Vec<_> =
         samples(series).map(|(key, sample)| (millis_of(sample), key, value_of(sample))).collect();
+    points.sort_by_key(|(millis, key, _)| (*millis, *key));
     let rows = points
         .into_iter()
         .map(|(millis, key, value)| vec![period::show_millis(millis), key.to_owned(), value]);
@@ -161,7 +222,7 @@ fn time_of(sample: &Value) -> String {
 }
 
 fn value_of(sample: &Value) -> String {
-    sample.get("value").map(plain).unwrap_or_default()
+    sample.get("value").map(|value| shortened(&plain(value))).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -182,6 +243,28 @@ mod tests {
         let (head, rows) = wide(&series);
         assert_eq!(head, ["TIME", "a", "b"]);
         assert_eq!(rows, [["1970-01-01T00:00:00.000Z", "1", ""], ["1970-01-01T00:00:01.000Z", "2", "x"]]);
+    }
+
+    #[test]
+    fn points_of_one_millisecond_are_all_shown() {
+        let many = series(&json!({
+            "a": [{"ts": 0, "value": 1}, {"ts": 0, "value": 1}, {"ts": 0, "value": 2}, {"ts": 5, "value": 3}],
+            "b": [{"ts": 0, "value": "x"}]
+        }));
+        let cells = |(_, rows): Rows| rows.into_iter().map(|row| row[1..].join("|")).collect::<Vec<_>>();
+        assert_eq!(cells(wide(&many)), ["1|x", "1|", "2|", "3|"]);
+        assert_eq!(cells(long(&many)), ["a|1", "a|1", "a|2", "b|x", "a|3"]);
+    }
+
+    #[test]
+    fn pages_become_one_answer() {
+        let newer = json!({"series": {"a": [{"ts": 2}], "b": [{"ts": 2}]}, "incomplete": ["x"], "next_page_token": "n"});
+        let older = json!({"series": {"a": [{"ts": 1}], "c": [{"ts": 1}]}, "incomplete": ["x", "y"]});
+        let both = json!({
+            "series": {"a": [{"ts": 1}, {"ts": 2}], "b": [{"ts": 2}], "c": [{"ts": 1}]},
+            "incomplete": ["x", "y"]
+        });
+        assert_eq!(joined(older, newer), both);
     }
 
     #[test]

@@ -9,13 +9,15 @@ use super::*;
 /// The runtime's own defaults, as its source has them.
 const RUNTIME_DEFAULTS: &str = include_str!("../../../runtime/default.toml");
 
-fn layers(variables: &[(&str, &str)]) -> Layers {
+fn layers(variables: &[(&str, &str)], problems: &mut Vec<String>) -> Layers {
     let variables = variables.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
-    Layers::load(Sources { sections: &SECTIONS, variables, ..Sources::default() }).unwrap()
+    Layers::load_or(Sources { sections: &SECTIONS, variables, ..Sources::default() }, problems).unwrap()
 }
 
 fn refused(variables: &[(&str, &str)]) -> String {
-    Configs::read(&layers(variables)).err().map(|error| error.to_string()).unwrap_or_default()
+    let mut problems = Vec::new();
+    let layers = layers(variables, &mut problems);
+    Configs::read(&layers, problems).err().map(|error| error.to_string()).unwrap_or_default()
 }
 
 /// Dotted key and range of every number.
@@ -67,14 +69,14 @@ fn comments(prefix: &str, text: &str) -> Vec<(String, String)> {
 
 #[test]
 fn the_defaults_of_every_part_fit_its_configuration() {
-    Configs::read(&layers(&[])).unwrap();
-    assert!(layers(&[]).value("mqtt.anonymous.deny").is_some());
+    Configs::read(&layers(&[], &mut Vec::new()), Vec::new()).unwrap();
+    assert!(layers(&[], &mut Vec::new()).value("mqtt.anonymous.deny").is_some());
 }
 
 #[test]
 fn every_number_has_a_range_that_the_defaults_document() {
     let mut with_range: Vec<_> = ranges().into_iter().map(|(key, ..)| key).collect();
-    let mut all = numbers("", &layers(&[]).masked());
+    let mut all = numbers("", &layers(&[], &mut Vec::new()).masked());
     with_range.sort();
     all.sort();
     assert_eq!(with_range, all);
@@ -135,4 +137,29 @@ fn anonymous_clients_are_for_loopback_only() {
         said.contains("ws listens on 0.0.0.0:8083") && said.contains("--listen-ws 127.0.0.1:8083"),
         "{said}"
     );
+}
+
+#[test]
+fn what_is_wrong_in_every_section_is_told_at_once() {
+    let told = refused(&[
+        ("DROVER_LISTEN_MQTT", "nowhere"),
+        ("DROVER_LOG", "=="),
+        ("DROVER_LOGGING__FORMAT", "xml"),
+        ("DROVER_MQTT__PROXY__FROM", "[\"foo\"]"),
+        ("DROVER_MQTT__MAX_CONNECTIONS", "0"),
+        ("DROVER_API__MAX_REQUESTS", "many"),
+        ("DROVER_STREAM__COLOUR", "red"),
+    ]);
+    for key in [
+        "api.max_requests",
+        "stream.colour",
+        "listen.mqtt",
+        "logging.filter",
+        "logging.format",
+        "mqtt.max_connections",
+        "mqtt.proxy.from",
+    ] {
+        assert!(told.contains(key), "{key} in {told}");
+    }
+    assert_eq!(told.lines().count(), 7, "{told}");
 }

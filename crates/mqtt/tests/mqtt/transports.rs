@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 
 use drover_mqtt_codec::{Packet, QoS, ReasonCode, Version, encode};
 use futures_util::{SinkExt, StreamExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
@@ -179,6 +180,19 @@ async fn a_text_message_ends_a_connected_client() {
 }
 
 /// The HTTP status of a refusal; 101 when there was none.
+#[tokio::test]
+async fn a_request_that_asks_for_no_websocket_is_told_what_this_is() {
+    let server = Server::start(|_| {}).await;
+    let mut stream = TcpStream::connect(server.addresses["ws"]).await.unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 426 "), "{head}");
+    assert!(head.contains(&format!("Content-Length: {}", body.len())), "{head}");
+    assert!(body.contains("MQTT over WebSocket"), "{body}");
+}
+
 async fn status(server: &Server, path: &str, headers: &[(&'static str, &'static str)]) -> u16 {
     match websocket_at(server, path, headers).await {
         Ok(_) => 101,

@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use super::*;
 
-const MQTT: &str = "max_keep_alive_s = 0\nname = \"x\"\nshare = 0.5\nupstream_password = \"\"\npassword_file = \"\"\n\
+const MQTT: &str = "max_keep_alive_s = 0\nside = \"left\"\nname = \"x\"\nshare = 0.5\nupstream_password = \"\"\npassword_file = \"\"\n\
                     [anonymous]\nallow = false\ndeny = []\n";
 
 #[derive(Debug, PartialEq, Deserialize)]
@@ -16,6 +16,14 @@ struct Mqtt {
     upstream_password: String,
     password_file: String,
     anonymous: Anonymous,
+    side: Side,
+}
+
+#[derive(Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Side {
+    Left,
+    Right,
 }
 
 #[derive(Debug, PartialEq, Deserialize)]
@@ -149,6 +157,27 @@ fn a_value_that_makes_no_sense_is_told_with_its_origin() {
         refused(("DROVER_MQTT__ANONYMOUS__DENY", "[\"\"]")),
         "mqtt.anonymous.deny (DROVER_MQTT__ANONYMOUS__DENY): a filter is empty"
     );
+}
+
+#[test]
+fn all_that_is_wrong_is_told_at_once() {
+    let (_folder, path) =
+        file("[mqtt]\nmax_keep_alive_s = 70000\nside = \"top\"\nshare = \"much\"\ncolour = 1\n");
+    let variables = sources(&[("DROVER_MQTT__ANONYMOUS__DENY", "[\"\"]")]);
+    let mut problems = Vec::new();
+    let layers = Layers::load_or(Sources { file: Some(path), ..variables }, &mut problems).unwrap();
+    assert_eq!(layers.section_or::<Mqtt>("mqtt", &mut problems), None);
+    for (told, expected) in problems.iter().zip([
+        "unknown setting mqtt.colour",
+        "mqtt.share",
+        "mqtt.max_keep_alive_s",
+        "mqtt.side",
+        "mqtt.anonymous.deny (DROVER_MQTT__ANONYMOUS__DENY): a filter is empty",
+    ]) {
+        assert!(told.starts_with(expected), "{expected} in {problems:#?}");
+    }
+    assert_eq!(problems.len(), 5, "{problems:#?}");
+    assert!(problems[3].contains("`top`") && problems[3].contains("drover.toml"), "{problems:#?}");
 }
 
 #[test]

@@ -112,3 +112,17 @@ fn damaged_files_are_named() {
     assert!(data_dir.administrator(&fixed()).unwrap_err().to_string().contains("admin.token"));
     assert!(data_dir.next_epoch().unwrap_err().to_string().contains("epoch"));
 }
+
+#[test]
+fn a_file_in_the_place_of_the_directory_is_called_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("afile");
+    fs::write(&file, "x").unwrap();
+    for path in [file.clone(), file.join("inner")] {
+        let error = DataDir::open(&path).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            format!("{}: this is a file, or lies in one; choose another --data-dir", path.display())
+        );
+    }
+}

@@ -1,15 +1,20 @@
 //! A page of latest values: of many devices at a time, so each name of a key is kept once, and no lock is held for long.
 
+use drover_db::DbError;
 use drover_model::{DeviceId, TelemetryKey};
+use futures_util::TryStreamExt;
 use hashbrown::HashMap;
 
 use super::{Inner, ShardSlot, ShardState};
 use crate::head::Head;
 use crate::sample::{Sample, Stored};
-use crate::{StoreError, latest};
+use crate::{StoreError, latest, newest};
 
 /// Most devices of one page of latest values.
 pub const MAX_LATEST_DEVICES: u32 = 10_000;
+
+/// What the samples of a page take, about: more than other pages, for 10,000 devices with dozens of keys.
+const PAGE_BYTES: usize = 16_000_000;
 
 /// Devices that are read while a shard is locked, and rows that are decoded before other tasks have their turn.
 const STRIDE: usize = 256;
@@ -24,6 +29,8 @@ pub struct LatestPage {
     pub keys: Vec<TelemetryKey>,
     /// The devices and what they measured last.
     pub devices: Vec<(DeviceId, NumberedSamples)>,
+    /// Whether it ends before the limit, because of its size, and devices are left.
+    pub has_more: bool,
 }
 
 /// Samples of a device with the numbers of their keys, in no order, a key perhaps more than once.
@@ -71,14 +78,22 @@ pub(super) async fn read(
     limit: usize,
 ) -> Result<LatestPage, StoreError> {
     let mut keys = Keys::default();
-    let mut heads = in_memory(inner, tenant, after, limit, &mut keys).await.into_iter().peekable();
-    let rows = latest::list(inner.db.read(), tenant, after, limit).await?;
-    let mut devices: Vec<(Box<str>, Found)> = Vec::with_capacity(heads.len().max(rows.len()));
-    for (count, row) in rows.into_iter().enumerate() {
+    let heads = in_memory(inner, tenant, after, limit, &mut keys).await;
+    // Behind the last one, more may be in memory that was not read.
+    let end = heads.last().filter(|_| weight(&heads) > PAGE_BYTES).map(|(name, _)| name.clone());
+    let mut heads = heads.into_iter().peekable();
+    let mut devices: Vec<(Box<str>, Found)> = Vec::with_capacity(heads.len());
+    let (mut bytes, mut has_more) = (0, end.is_some());
+    let mut rows = latest::list(inner.db.read(), tenant, after, limit);
+    while let Some(row) = rows.try_next().await.map_err(DbError::from)? {
         let mut found = Found::new();
         let name = latest::read(&row, |key, sample| {
+            bytes += newest::weight(&sample);
             found.extend(keys.number(key).map(|number| (number, sample)));
         })?;
+        if end.as_deref().is_some_and(|end| name > end) {
+            break;
+        }
         while let Some(earlier) = heads.next_if(|(head, _)| **head < *name) {
             devices.push(earlier);
         }
@@ -86,19 +101,43 @@ pub(super) async fn read(
             found.extend(newer);
         }
         devices.push((name.into(), found));
-        if (count + 1) % STRIDE == 0 {
+        if bytes > PAGE_BYTES {
+            has_more |= heads.next().is_some() || rows.try_next().await.map_err(DbError::from)?.is_some();
+            heads = Vec::new().into_iter().peekable();
+            break;
+        }
+        if devices.len().is_multiple_of(STRIDE) {
             tokio::task::yield_now().await;
         }
     }
     devices.extend(heads);
     devices.truncate(limit);
+    has_more |= cut(&mut devices);
     let (keys, places) = keys.sorted();
     let settled =
         |(name, found): (Box<str>, Found)| Some((DeviceId::parse(&name).ok()?, settle(found, &places)));
-    Ok(LatestPage { keys, devices: devices.into_iter().filter_map(settled).collect() })
+    Ok(LatestPage { keys, devices: devices.into_iter().filter_map(settled).collect(), has_more })
 }
 
-/// What the heads hold of the first `limit` devices after `after` that are in any of them, by name.
+fn weight(devices: &[(Box<str>, Found)]) -> usize {
+    devices.iter().flat_map(|(_, found)| found).map(|(_, sample)| newest::weight(sample)).sum()
+}
+
+/// Leaves out what is more than a page; at least one device stays.
+fn cut(devices: &mut Vec<(Box<str>, Found)>) -> bool {
+    let mut bytes = 0;
+    let fits = |device: &&(Box<str>, Found)| {
+        bytes += weight(std::slice::from_ref(*device));
+        bytes <= PAGE_BYTES
+    };
+    let count = devices.iter().take_while(fits).count().max(1);
+    let has_more = count < devices.len();
+    devices.truncate(count);
+    has_more
+}
+
+/// What the heads hold of the first `limit` devices after `after` that are in any of them, by name; not all of these when
+/// they are more than a page.
 async fn in_memory(
     inner: &Inner,
     tenant: &str,
@@ -113,12 +152,19 @@ async fn in_memory(
     }
     names.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
     names.truncate(limit);
-    let mut devices = Vec::with_capacity(names.len());
+    let mut devices: Vec<(Box<str>, Found)> = Vec::with_capacity(names.len());
+    let mut bytes = 0;
     for names in names.chunks(STRIDE) {
         for some in names.chunk_by(|(_, one), (_, other)| std::ptr::eq(*one, *other)) {
             let Some((_, shard)) = some.first() else { continue };
             let state = shard.state.read();
-            devices.extend(some.iter().map(|(name, _)| (name.clone(), state.found(tenant, name, keys))));
+            for (name, _) in some {
+                if bytes > PAGE_BYTES {
+                    return devices;
+                }
+                devices.push((name.clone(), state.found(tenant, name, keys)));
+                bytes += devices.last().map_or(0, |device| weight(std::slice::from_ref(device)));
+            }
         }
         tokio::task::yield_now().await;
     }

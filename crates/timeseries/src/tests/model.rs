@@ -173,6 +173,25 @@ impl Run {
         }
     }
 
+    /// Small pages make the same as one large one.
+    async fn check_pages(&self, name: &str, device: &str, query: &RangeQuery) {
+        let store = &self.place.store;
+        let (mut paged, mut query) = (BTreeMap::<TelemetryKey, Vec<Sample>>::new(), query.clone());
+        loop {
+            let answer = store.range(SHARD, &tenant(name), &id(device), &query).await.unwrap();
+            for (key, mut samples) in answer.series {
+                assert!(samples.len() <= query.limit, "{key}");
+                samples.append(paged.entry(key.clone()).or_default());
+                paged.insert(key, samples);
+            }
+            let Some(next) = answer.next else { break };
+            query.resume = Some(next);
+        }
+        let whole = RangeQuery { limit: usize::MAX, resume: None, ..query };
+        let whole = store.range(SHARD, &tenant(name), &id(device), &whole).await.unwrap();
+        assert_eq!((paged, None), (whole.series, whole.next));
+    }
+
     async fn check_ranges(
         &self,
         name: &str,
@@ -201,6 +220,7 @@ impl Run {
                 .map(|(key, samples)| (key.clone(), naive(samples, &query)))
                 .filter(|(_, samples)| !samples.is_empty())
                 .collect();
+            self.check_pages(name, device, &RangeQuery { limit: 2, ..query.clone() }).await;
             let shown: BTreeMap<_, _> =
                 answer.series.into_iter().map(|(k, s)| (k, without_flags(s, &query))).collect();
             assert_eq!(shown, model, "{what} of {name} {device}");
