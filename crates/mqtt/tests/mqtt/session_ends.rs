@@ -7,7 +7,7 @@ use drover_mqtt_codec::{
     Connect, ConnectProperties, Publish, PublishProperties, QoS, ReasonCode, Subscription, Version,
 };
 
-use crate::clients::{disconnect, persistent, qos2, with};
+use crate::clients::{delayed, disconnect, persistent, qos2, will, with, with_will};
 use crate::server::{Server, allow_anonymous, anonymous, publish, subscription, with_properties};
 
 const BOTH: [Version; 2] = [Version::V4, Version::V5];
@@ -209,5 +209,30 @@ async fn what_waits_for_a_client_keeps_its_identifiers_properties_and_order_over
         let ids: Vec<_> = got.subscription_ids.drain(..).map(NonZeroU32::get).collect();
         assert_eq!(ids, [3, 7]);
         assert_eq!(got, properties);
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_ended_over_its_bound_is_over_after_a_kill_too() {
+    for has_will in [true, false] {
+        let server = Server::start(|config| {
+            allow_anonymous(config);
+            config.max_queued_bytes = 2_000;
+        })
+        .await;
+        let mut client = server.tcp().await;
+        let wish = lasting(1_000);
+        client.connect(if has_will { with_will(wish, delayed(will("w"), 900)) } else { wish }).await;
+        client.subscribe("a", QoS::AtLeastOnce).await;
+        client.leave_with_will().await;
+        server.publishes((1..9).map(|id| publish("a", Some(id), &[b'x'; 480]))).await;
+        let server = server.restarted().await;
+        let answer = server.tcp().await.connect(Connect { clean_start: false, ..lasting(1_000) }).await;
+        assert!(!answer.session_present, "what was acknowledged is not in it; with will: {has_will}");
+        if has_will {
+            // A session that is over has no will left to wait for.
+            let wills = async || (server.metric("wills_total") == Some(1)).then_some(());
+            drover_testkit::eventually("its will is published", wills).await;
+        }
     }
 }
