@@ -155,7 +155,7 @@ fn capture(
     messages: &mut Messages,
     checkpoint: &mut Checkpoint,
 ) {
-    if state.has_ended || !session.is_durable() && !state.has_record {
+    if state.is_forgotten || !session.is_durable() && !state.has_record {
         return;
     }
     let tenant = space.tenant.as_str();

@@ -225,11 +225,18 @@ impl Connection {
     }
 
     pub(crate) fn may_read(&self) -> bool {
+        self.may_take_in() && self.unsent.len() < WRITE_BYTES
+    }
+
+    /// Whether it is not read only because too much waits that it does not take.
+    pub(crate) fn is_stuffed(&self) -> bool {
+        self.may_take_in() && self.unsent.len() >= WRITE_BYTES
+    }
+
+    /// Whether budget, log and drain allow to read it.
+    fn may_take_in(&self) -> bool {
         let is_within_budget = !self.budget.as_ref().is_some_and(|budget| budget.is_waiting());
-        is_within_budget
-            && !self.is_paused()
-            && self.unsent.len() < WRITE_BYTES
-            && self.waits.draining_since.is_none()
+        is_within_budget && !self.is_paused() && self.waits.draining_since.is_none()
     }
 
     /// Takes in what has come; says whether something had.

@@ -121,9 +121,11 @@ impl Journal {
     }
 
     /// The session is over. When the log does not take that, the next checkpoint does.
-    pub(crate) fn end(&self, tenant: &Tenant, session: u64) -> Option<Ticket> {
-        let ticket = self.append(tenant, Change::Ended(v1::Ended { session })).ok();
-        self.forget(session);
+    pub(crate) fn end(&self, tenant: &Tenant, session: &Session) -> Option<Ticket> {
+        let _fence = self.fence();
+        session.state.lock().is_forgotten = true;
+        let ticket = self.append(tenant, Change::Ended(v1::Ended { session: session.number })).ok();
+        self.forget(session.number);
         ticket
     }
 

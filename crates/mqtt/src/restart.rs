@@ -192,6 +192,7 @@ fn state(
         awaits_record: false,
         place: None,
         has_record: true,
+        is_forgotten: false,
     }
 }
 

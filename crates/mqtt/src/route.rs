@@ -88,15 +88,27 @@ fn delivery(message: &Arc<Message>, hit: Hit<Arc<Session>>) -> (Arc<Session>, De
     (hit.session, delivery)
 }
 
-/// Notes what became of a delivery. A session over its bound ends; publishers never wait for one.
-pub(crate) fn settle(gateway: &Gateway, space: &Arc<Space>, session: &Arc<Session>, delivered: Delivered) {
+/// Notes what became of a delivery. A session over its bound ends; publishers never wait for one, but what tells that the end is durable
+/// is answered: a message may be acknowledged then, that went to everybody who is left.
+pub(crate) fn settle(
+    gateway: &Gateway,
+    space: &Arc<Space>,
+    session: &Arc<Session>,
+    delivered: Delivered,
+) -> Option<Ticket> {
     match delivered {
-        Delivered::Queued | Delivered::Ended => {}
-        Delivered::Dropped => gateway.metrics.dropped("queue full"),
-        Delivered::Away => gateway.metrics.dropped("client away"),
+        Delivered::Queued | Delivered::Ended => None,
+        Delivered::Dropped => {
+            gateway.metrics.dropped("queue full");
+            None
+        }
+        Delivered::Away => {
+            gateway.metrics.dropped("client away");
+            None
+        }
         Delivered::Over(full) => {
             gateway.metrics.dropped("session ended over a full queue");
-            gateway.end_over_bound(space, session, full);
+            gateway.end_over_bound(space, session, full)
         }
     }
 }
@@ -149,7 +161,7 @@ fn keep(
         _ => None,
     });
     published.targets = placed.collect();
-    let ticket = append(gateway, space, published).inspect_err(|_| {
+    let mut ticket = append(gateway, space, published).inspect_err(|_| {
         let placed = deliveries.iter().zip(&places).filter(|(_, place)| matches!(place, Some(Ok(_))));
         placed.for_each(|((session, delivery), _)| session.cancel(delivery.message.size()));
     })?;
@@ -164,7 +176,10 @@ fn keep(
             Some(Err(delivered)) => delivered,
             None => session.deliver(delivery, bounds),
         };
-        settle(gateway, space, &session, delivered);
+        // Later in the same shard, so it tells of everything before, too.
+        if let Some(ended) = settle(gateway, space, &session, delivered) {
+            ticket = ended;
+        }
     }
     Ok(ticket)
 }

@@ -322,19 +322,25 @@ impl Gateway {
         if !has_record {
             return None;
         }
-        let Some(mut will) = will else { return self.journal.end(&space.tenant, session.number) };
-        let (journal, tenant, number) = (self.journal.clone(), space.tenant.clone(), session.number);
+        let Some(mut will) = will else { return self.journal.end(&space.tenant, session) };
+        let (journal, tenant, session) = (self.journal.clone(), space.tenant.clone(), session.clone());
         self.tasks.track(async move {
             // Should the log fail, the next start has the session again, and ends it.
             if will.durable().await.is_ok() {
-                journal.end(&tenant, number);
+                journal.end(&tenant, &session);
             }
         });
         None
     }
 
     /// Ends a session for which there was no room in its queue, or in those of its tenant; its will is published soon.
-    pub(crate) fn end_over_bound(&self, space: &Arc<Space>, session: &Arc<Session>, full: Full) {
+    /// Answers what tells that its end is durable.
+    pub(crate) fn end_over_bound(
+        &self,
+        space: &Arc<Space>,
+        session: &Arc<Session>,
+        full: Full,
+    ) -> Option<Ticket> {
         let (ending, bound, reason) = match full {
             Full::Session => (Ending::QueueFull, "session", "queue over its bound"),
             Full::Tenant => (Ending::TenantFull, "tenant", "queues of the tenant over their bound"),
@@ -343,9 +349,7 @@ impl Gateway {
             let outbox = &session.state.lock().outbox;
             (outbox.len(), outbox.bytes())
         };
-        if !self.end_session(space, session, ending) {
-            return;
-        }
+        let ended = self.end_session(space, session, ending)?;
         tracing::warn!(
             tenant.id = %space.tenant.as_str(), session.number, bound,
             "a session ended because too many messages waited"
@@ -359,6 +363,7 @@ impl Gateway {
             "bytes": bytes,
         });
         self.tell_of_device(space, session, &event);
+        ended
     }
 
     /// Writes an event of a session's device as if the device had sent it; other clients have no events.
@@ -370,14 +375,23 @@ impl Gateway {
         }
     }
 
-    /// Ends a session, whether its client is connected or not; `false` when it had ended before.
-    pub(crate) fn end_session(&self, space: &Arc<Space>, session: &Arc<Session>, ending: Ending) -> bool {
+    /// Ends a session, whether its client is connected or not; answers what tells that its end is durable, `None` when it had ended before.
+    pub(crate) fn end_session(
+        &self,
+        space: &Arc<Space>,
+        session: &Arc<Session>,
+        ending: Ending,
+    ) -> Option<Option<Ticket>> {
+        let _fence = self.journal.fence();
+        let now_ms = self.clock.now().as_millis();
         let attachment = {
             let mut state = session.state.lock();
             if state.has_ended {
-                return false;
+                return None;
             }
+            // As if its time had passed: so the journal says it while a will keeps the session.
             state.has_ended = true;
+            (state.expiry_s, state.offline_since_ms, state.will_due_ms) = (0, now_ms, now_ms);
             // Makes room at once, though the session may wait for its will.
             state.outbox = Default::default();
             state.attachment.take()
@@ -387,13 +401,15 @@ impl Gateway {
             space.sessions.lock().detach(session, &attachment);
         }
         self.withdraw(space, session);
-        if session.state.lock().will.is_some() {
-            // Not here: it may reach the next session over its bound.
-            space.arm(session, 0);
-        } else {
-            self.bury(space, session, None);
-        }
-        true
+        let waiting = {
+            let state = session.state.lock();
+            state.will.is_some().then(|| (state.has_record, closed(session, &state).0))
+        };
+        let Some((has_record, closed)) = waiting else { return Some(self.bury(space, session, None)) };
+        let ticket = if has_record { self.note(space, session, Change::Closed(closed)) } else { None };
+        // Not here: it may reach the next session over its bound.
+        space.arm(session, 0);
+        Some(ticket)
     }
 
     /// Does what is due for sessions whose clients are away: wills, and the end of what has expired.

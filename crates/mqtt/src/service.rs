@@ -23,6 +23,8 @@ impl Sessions {
     fn find<T>(&self, request: &Request<T>, id: u64) -> Result<(Arc<Space>, Arc<Session>), Status> {
         let space = self.space(request)?;
         let found = space.and_then(|space| space.session(id).map(|session| (space, session)));
+        // One that waits for its will only.
+        let found = found.filter(|(_, session)| !session.state.lock().has_ended);
         found.ok_or_else(|| status(Kind::NotFound, format!("there is no session {id}")))
     }
 }
@@ -41,6 +43,7 @@ impl pb::sessions_server::Sessions for Sessions {
         let is_wanted = |session: &Session| {
             (client_id.is_empty() || *session.key.client_id == *client_id)
                 && (owner.is_empty() || session.key.owner.to_string() == owner)
+                && !session.state.lock().has_ended
         };
         let mut sessions =
             space.map(|space| space.list(after, page.rows_usize(), is_wanted)).unwrap_or_default();
@@ -62,7 +65,10 @@ impl pb::sessions_server::Sessions for Sessions {
         request: Request<pb::EndSessionRequest>,
     ) -> Result<Response<pb::EndSessionResponse>, Status> {
         let (space, session) = self.find(&request, request.get_ref().id)?;
-        self.0.end_session(&space, &session, Ending::ByOperator);
+        if let Some(Some(mut ended)) = self.0.end_session(&space, &session, Ending::ByOperator) {
+            let failed = |_| status(Kind::Unavailable, "the log takes nothing at the moment");
+            ended.durable().await.map_err(failed)?;
+        }
         Ok(Response::new(pb::EndSessionResponse {}))
     }
 }

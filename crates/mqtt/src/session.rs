@@ -224,6 +224,8 @@ pub(crate) struct State {
     pub(crate) place: Option<Place<TenantId>>,
     /// An `Opened` of it stands in the journal.
     pub(crate) has_record: bool,
+    /// So does an `Ended`: no checkpoint may write it again.
+    pub(crate) is_forgotten: bool,
 }
 
 impl State {
@@ -299,6 +301,7 @@ impl Session {
             awaits_record: false,
             place: None,
             has_record: false,
+            is_forgotten: false,
         };
         Self::of(key, number, state)
     }

@@ -39,6 +39,9 @@ pub(crate) struct Space {
     pub(crate) backlog: Arc<Backlog>,
 }
 
+/// Least time between two looks at all retained messages for want of room, in milliseconds.
+const CLEAR_MS: i64 = 1_000;
+
 /// Sessions by time in milliseconds since 1970, then number.
 type Timers = BTreeMap<(i64, u64), Arc<Session>>;
 
@@ -50,13 +53,28 @@ pub(crate) type Changed = (Box<str>, Option<Arc<Message>>);
 pub(crate) struct RetainedMessages {
     pub(crate) messages: Retained<Arc<Message>>,
     bytes: usize,
+    /// When what has expired was last looked for because there was no room.
+    cleared_ms: i64,
     /// Topics whose messages the next checkpoint writes, or that there is none.
     changed: HashSet<Box<str>>,
 }
 
 impl RetainedMessages {
-    /// Whether a message of so many bytes is within the bound.
-    pub(crate) fn takes(&self, message: &Message, max_bytes: usize) -> bool {
+    /// Whether a new message is within the bound. What has expired makes room for it.
+    pub(crate) fn takes(&mut self, message: &Message, max_bytes: usize) -> bool {
+        if self.has_room(message, max_bytes) {
+            return true;
+        }
+        let now_ms = message.received_ms;
+        if now_ms - self.cleared_ms < CLEAR_MS {
+            return false;
+        }
+        self.cleared_ms = now_ms;
+        self.expire(now_ms);
+        self.has_room(message, max_bytes)
+    }
+
+    fn has_room(&self, message: &Message, max_bytes: usize) -> bool {
         let old = self.messages.get(&message.topic).map_or(0, |old| old.size());
         message.payload.is_empty() || self.bytes - old + message.size() <= max_bytes
     }

@@ -92,11 +92,18 @@ impl Connection {
             .waits
             .draining_since
             .map_or(u32::MAX, |since| since.saturating_add(ticks(config.drain_timeout_s)));
-        // Whoever is not read can't be heard: the keep-alive is suspended.
-        let silent = if self.waits.keep_alive_ticks == 0 || !self.may_read() {
-            u32::MAX
-        } else {
-            self.waits.last_read.saturating_add(self.waits.keep_alive_ticks + 1)
+        // Whoever is not read can't be heard: the keep-alive is suspended. But a client that is not read because it takes nothing itself
+        // shows by that whether it is there.
+        let heard = match (self.may_read(), self.is_stuffed()) {
+            (true, _) => Some(self.waits.last_read),
+            (false, true) => self.waits.blocked_since.map(|since| since.max(self.waits.last_read)),
+            (false, false) => None,
+        };
+        let silent = match heard {
+            Some(heard) if self.waits.keep_alive_ticks > 0 => {
+                heard.saturating_add(self.waits.keep_alive_ticks + 1)
+            }
+            _ => u32::MAX,
         };
         if self.waits.paused_since.is_some() {
             self.waits.last_read = now;

@@ -93,7 +93,7 @@ fn subscriptions(session: &Value) -> String {
     let one = |subscription: &Value| {
         format!("{} ({})", field(subscription, "/filter"), field(subscription, "/qos"))
     };
-    subscriptions.unwrap_or_default().iter().map(one).collect::<Vec<_>>().join("\n")
+    subscriptions.unwrap_or_default().iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
@@ -103,9 +103,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn subscriptions_stand_one_a_line_with_their_qos() {
+    fn subscriptions_stand_side_by_side_with_their_qos() {
         let session = json!({"subscriptions": [{"filter": "a/#", "qos": 1}, {"filter": "b", "qos": 0}]});
-        assert_eq!(subscriptions(&session), "a/# (1)\nb (0)");
+        assert_eq!(subscriptions(&session), "a/# (1), b (0)");
         assert_eq!(subscriptions(&json!({})), "");
         assert_eq!((expiry(&json!({"expiry_s": 0})), expiry(&json!({}))), ("0".into(), "never".into()));
     }

@@ -167,3 +167,26 @@ async fn a_shared_subscription_gets_no_retained_messages() {
     assert_eq!(client.subscribe("$share/g/a", QoS::AtMostOnce).await, ReasonCode::Success);
     client.expect_nothing().await;
 }
+
+#[tokio::test]
+async fn what_has_expired_makes_room_for_new_messages_at_once() {
+    let server = Server::start(|config| {
+        allow_anonymous(config);
+        config.max_retained_bytes = 1_500;
+    })
+    .await;
+    let mut publisher = server.anonymous(Version::V5, "publisher").await;
+    let message = |number: u16, expiry_s| {
+        let properties = PublishProperties { message_expiry_s: expiry_s, ..PublishProperties::default() };
+        with_properties(retained(publish(&format!("a/{number}"), Some(number), &[b'x'; 450])), properties)
+    };
+    for number in 1..=3 {
+        publisher.publish(message(number, Some(1))).await;
+        publisher.expect_puback(number).await;
+    }
+    publisher.publish(message(4, None)).await;
+    assert_eq!(publisher.expect_puback(4).await, ReasonCode::QuotaExceeded);
+    server.advance(Duration::from_secs(2));
+    publisher.publish(message(5, None)).await;
+    assert_eq!(publisher.expect_puback(5).await, ReasonCode::NoMatchingSubscribers);
+}

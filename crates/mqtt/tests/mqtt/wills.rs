@@ -9,7 +9,7 @@ use drover_mqtt_codec::{
 use tokio::net::TcpStream;
 
 use crate::clients::{delayed, disconnect, persistent, with, with_will};
-use crate::server::{Device, Server, allow_anonymous, anonymous};
+use crate::server::{Device, Server, allow_anonymous, anonymous, publish};
 
 const BOTH: [Version; 2] = [Version::V4, Version::V5];
 
@@ -240,4 +240,25 @@ async fn a_delay_goes_on_over_a_restart_of_the_server() {
     server.advance(Duration::from_secs(41));
     watcher.receive(b"gone").await;
     watcher.expect_nothing().await;
+}
+
+#[tokio::test]
+async fn a_client_that_takes_nothing_is_gone_after_its_keep_alive_whatever_it_may_be_sent() {
+    let server = Server::start(|config| {
+        allow_anonymous(config);
+        config.write_timeout_s = 3_600;
+    })
+    .await;
+    let mut witness = server.anonymous(Version::V5, "witness").await;
+    witness.subscribe("gone", QoS::AtLeastOnce).await;
+    let mut stuffed = server.tcp().await;
+    let connect = Connect { keep_alive_s: 1, ..anonymous(Version::V5, "stuffed") };
+    stuffed.connect(with_will(connect, crate::clients::will("gone"))).await;
+    stuffed.subscribe("much", QoS::AtMostOnce).await;
+    // More than the buffers of a connection hold.
+    let mut publisher = server.anonymous(Version::V5, "publisher").await;
+    for _ in 0..200 {
+        publisher.publish(publish("much", None, &[b'x'; 60_000])).await;
+    }
+    witness.receive(b"gone").await;
 }
