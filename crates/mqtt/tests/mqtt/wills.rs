@@ -83,7 +83,7 @@ async fn a_will_is_published_with_its_qos_its_flag_and_its_properties_in_their_o
                 later.expect_nothing().await;
             }
         }
-        server.publishes([Publish { retain: true, ..crate::server::publish("will/w", Some(1), b"") }]).await;
+        server.publishes([Publish { retain: true, ..publish("will/w", Some(1), b"") }]).await;
     }
 }
 
