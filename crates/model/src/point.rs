@@ -40,6 +40,16 @@ impl Value {
     }
 }
 
+impl ValueRef<'_> {
+    /// Bytes of its text; 0 of others.
+    pub fn text_bytes(self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Number(_) | Self::Bool(_) => 0,
+        }
+    }
+}
+
 /// As JSON that applications read, the same wherever a value is shown.
 impl Serialize for ValueRef<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

@@ -97,20 +97,15 @@ pub(crate) fn settle(
     delivered: Delivered,
 ) -> Option<Ticket> {
     match delivered {
-        Delivered::Queued | Delivered::Ended => None,
-        Delivered::Dropped => {
-            gateway.metrics.dropped("queue full");
-            None
-        }
-        Delivered::Away => {
-            gateway.metrics.dropped("client away");
-            None
-        }
+        Delivered::Queued | Delivered::Ended => {}
+        Delivered::Dropped => gateway.metrics.dropped("queue full"),
+        Delivered::Away => gateway.metrics.dropped("client away"),
         Delivered::Over(full) => {
             gateway.metrics.dropped("session ended over a full queue");
-            gateway.end_over_bound(space, session, full)
+            return gateway.end_over_bound(space, session, full);
         }
     }
+    None
 }
 
 /// Puts the message into the journal with what it changes beside the queues.

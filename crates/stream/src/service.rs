@@ -190,27 +190,25 @@ fn range_query(request: &proto::RangeRequest) -> Result<RangeQuery, Error> {
 }
 
 fn cursor(token: &str) -> Result<Option<Cursor>, Error> {
-    if token.is_empty() {
-        return Ok(None);
-    }
-    let cursor = Cursor::decode(&drover_rpc::position_of(token)?).ok_or(PageError::Token)?;
-    Ok(Some(cursor))
+    place(token, |bytes| Cursor::decode(&bytes))
 }
 
 /// The key after which a page of latest values begins.
 fn last_key(token: &str) -> Result<Option<TelemetryKey>, Error> {
+    place(token, |bytes| TelemetryKey::parse(&String::from_utf8(bytes).ok()?).ok())
+}
+
+/// The place that a token names, as `read` understands it; none for the first page.
+fn place<T>(token: &str, read: impl FnOnce(Vec<u8>) -> Option<T>) -> Result<Option<T>, Error> {
     if token.is_empty() {
         return Ok(None);
     }
-    let key = String::from_utf8(drover_rpc::position_of(token)?).ok();
-    let key = key.and_then(|key| TelemetryKey::parse(&key).ok()).ok_or(PageError::Token)?;
-    Ok(Some(key))
+    Ok(Some(read(drover_rpc::position_of(token)?).ok_or(PageError::Token)?))
 }
 
 /// What a key's newest value takes in an answer, about.
 fn size_of_latest(key: &TelemetryKey, sample: &Sample) -> usize {
-    let text = if let Value::Text(text) = &sample.value { text.len() } else { 0 };
-    64 + key.as_str().len() + text
+    64 + key.as_str().len() + sample.value.borrowed().text_bytes()
 }
 
 fn field(field: &'static str, reason: &'static str) -> Error {

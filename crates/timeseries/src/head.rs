@@ -121,10 +121,7 @@ impl<'a> HeadWriter<'a> {
         let live = self.head.at(slot.0);
         let live = (live.series.len(), live.text_bytes);
         let sender = Sender { tenant, device, heads: [self.frozen, Some(&*self.head)], live };
-        let points = points.map(|(key, ts, value)| match value {
-            ValueRef::Text(text) => (key, ts.as_micros(), text.len()),
-            ValueRef::Number(_) | ValueRef::Bool(_) => (key, ts.as_micros(), 0),
-        });
+        let points = points.map(|(key, ts, value)| (key, ts.as_micros(), value.text_bytes()));
         census::admit(self.census, self.bounds, &sender, points)?;
         Ok(slot)
     }

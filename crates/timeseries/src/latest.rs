@@ -159,11 +159,7 @@ pub(crate) async fn large(db: &SqlitePool, bounds: DeviceBounds) -> Result<Vec<L
 fn large_row(tenant: &str, device: &str, row: &[u8]) -> Result<LargeRow, StoreError> {
     let mut samples = Vec::new();
     decode_each(row, |key, sample| {
-        let text_bytes = match &sample.value {
-            Value::Text(text) => text.len(),
-            Value::Number(_) | Value::Bool(_) => 0,
-        };
-        samples.push(Counted::new(key, sample.ts, text_bytes));
+        samples.push(Counted::new(key, sample.ts, sample.value.borrowed().text_bytes()));
     })?;
     Ok(LargeRow { tenant: tenant.into(), device: device.into(), samples })
 }

@@ -24,10 +24,7 @@ const CURSOR_BYTES: usize = 4 * 1024;
 
 /// What a sample takes of an answer.
 pub(crate) fn weight(sample: &Stored) -> usize {
-    match &sample.value {
-        drover_model::Value::Text(text) => SAMPLE_BYTES + text.len(),
-        drover_model::Value::Number(_) | drover_model::Value::Bool(_) => SAMPLE_BYTES,
-    }
+    SAMPLE_BYTES + sample.value.borrowed().text_bytes()
 }
 
 /// The rows of one key.
