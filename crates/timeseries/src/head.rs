@@ -250,7 +250,8 @@ impl Head {
         let mut copy = Self { keys: self.keys.clone(), ..Self::default() };
         let number = copy.tenant(tenant);
         let is_wanted: Vec<bool> = self.keys.iter().map(|key| wanted.key(key)).collect();
-        let passes = |row: &&Row| wanted.time(row.ts) && is_wanted.get(row.key as usize).is_some_and(|it| *it);
+        let passes =
+            |row: &&Row| wanted.time(row.ts) && is_wanted.get(row.key as usize).is_some_and(|it| *it);
         for (name, slot) in self.slots(tenant, wanted) {
             let mut rows: Vec<Row> = self.at(slot).rows.iter().filter(passes).copied().collect();
             if rows.is_empty() {

@@ -69,7 +69,8 @@ pub(crate) fn batches(
         return Ok(None);
     }
     let all = metadata.file_metadata().schema_descr();
-    let mask = columns.map_or_else(ProjectionMask::all, |some| ProjectionMask::leaves(all, some.iter().copied()));
+    let mask =
+        columns.map_or_else(ProjectionMask::all, |some| ProjectionMask::leaves(all, some.iter().copied()));
     let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(file, (*footer).clone())
         .with_projection(mask)
         .with_row_groups(needed)
@@ -194,7 +195,8 @@ fn filter(batch: &RecordBatch, wanted: &Wanted, sink: &mut Sink<'_>) -> Result<b
     let flags = column(FLAGS)?.as_primitive_opt::<Int32Type>().ok_or_else(strange)?.values();
 
     let devices = device.values().as_string_opt::<i32>().ok_or_else(strange)?;
-    let is_device: Vec<bool> = devices.iter().map(|name| name.is_some_and(|name| wanted.device(name))).collect();
+    let is_device: Vec<bool> =
+        devices.iter().map(|name| name.is_some_and(|name| wanted.device(name))).collect();
     let names = key.values().as_string_opt::<i32>().ok_or_else(strange)?;
     let keys: Vec<Option<&str>> = names.iter().map(|name| name.filter(|name| wanted.key(name))).collect();
     let code = |code: i32| usize::try_from(code).unwrap_or(usize::MAX);

@@ -6,7 +6,9 @@ mod answer;
 mod error;
 mod filter;
 mod functions;
+mod places;
 mod points;
+mod session;
 mod table;
 
 use std::num::NonZeroUsize;
@@ -15,20 +17,13 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use datafusion::catalog::{
-    CatalogProvider, MemoryCatalogProvider, MemoryCatalogProviderList, MemorySchemaProvider, SchemaProvider,
-};
 use datafusion::error::DataFusionError;
+use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::context::SQLOptions;
-use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
-use datafusion::execution::memory_pool::FairSpillPool;
-use datafusion::execution::runtime_env::RuntimeEnvBuilder;
-use datafusion::execution::{SendableRecordBatchStream, SessionStateBuilder, SessionStateDefaults};
-use datafusion::prelude::{SessionConfig, SessionContext};
 use drover_model::Tenant;
 use futures_util::{Stream, StreamExt};
 use tokio::runtime::Runtime;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::mpsc;
 
 pub use answer::Format;
 pub use error::QueryError;
@@ -37,6 +32,7 @@ pub use table::Table;
 
 use crate::Store;
 use answer::Encoder;
+use places::{Place, Places};
 use points::{Missing, Points};
 
 /// A query text that is longer is refused.
@@ -46,16 +42,8 @@ const MAX_SQL_BYTES: usize = 64 * 1024;
 const PIECE_BYTES: usize = 256 * 1024;
 /// Pieces that wait for who asked.
 const WAITING_PIECES: usize = 2;
-/// How long a query waits for others to end.
-const QUEUE: Duration = Duration::from_secs(5);
-/// What queries that don't fit into their memory may write to disk, for each query.
-const SPILL_BYTES: u64 = 2 << 30;
 /// Threads that run queries have less of a processor than others that want it.
 const NICENESS: i32 = 10;
-/// Functions that make much of little, before anybody counts their memory.
-const ABSENT_FUNCTIONS: [&str; 8] =
-    ["repeat", "lpad", "rpad", "array_repeat", "list_repeat", "array_resize", "list_resize", "range"];
-
 /// Bounds of queries.
 #[derive(Debug, Clone, Copy)]
 pub struct QueryBounds {
@@ -89,7 +77,7 @@ struct Inner {
     tables: Vec<Arc<dyn Table>>,
     bounds: QueryBounds,
     spill: PathBuf,
-    running: Arc<Semaphore>,
+    places: Places,
     /// Started by the first query.
     threads: OnceLock<Option<Runtime>>,
 }
@@ -128,8 +116,8 @@ impl Engine {
     pub fn new(store: Store, tables: Vec<Arc<dyn Table>>, bounds: QueryBounds, spill: PathBuf) -> Self {
         // What a killed process left there is of no use.
         let _ = std::fs::remove_dir_all(&spill);
-        let running = Arc::new(Semaphore::new(bounds.concurrent.max(1)));
-        Self(Arc::new(Inner { store, tables, bounds, spill, running, threads: OnceLock::new() }))
+        let places = Places::new(bounds.concurrent);
+        Self(Arc::new(Inner { store, tables, bounds, spill, places, threads: OnceLock::new() }))
     }
 
     /// Begins to answer. The first piece of the answer is there when this returns, so that an error up to then is returned as
@@ -138,9 +126,9 @@ impl Engine {
     /// # Errors
     /// [`QueryError`].
     pub async fn query(&self, tenant: &Tenant, query: Query) -> Result<(Bytes, Answer), QueryError> {
-        let permit = self.permit().await?;
+        let place = self.0.places.take(tenant).await?;
         let (sender, receiver) = mpsc::channel(WAITING_PIECES);
-        let run = Run { inner: Arc::clone(&self.0), tenant: tenant.clone(), query, _permit: permit };
+        let run = Run { inner: Arc::clone(&self.0), tenant: tenant.clone(), query, _place: place };
         let threads = self.0.threads.get_or_init(threads).as_ref();
         let threads = threads.ok_or_else(|| QueryError::Internal("no thread could be started".to_owned()))?;
         threads.spawn(run.until_closed(sender));
@@ -149,11 +137,6 @@ impl Engine {
             Some(first) => Ok((first?, answer)),
             None => Err(QueryError::Internal("the thread of the query failed".to_owned())),
         }
-    }
-
-    async fn permit(&self) -> Result<OwnedSemaphorePermit, QueryError> {
-        let permit = tokio::time::timeout(QUEUE, Arc::clone(&self.0.running).acquire_owned()).await;
-        permit.ok().and_then(Result::ok).ok_or(QueryError::Busy)
     }
 }
 
@@ -179,7 +162,7 @@ fn threads() -> Option<Runtime> {
         .ok()
 }
 
-fn processors() -> usize {
+pub(crate) fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
 }
 
@@ -188,7 +171,7 @@ struct Run {
     inner: Arc<Inner>,
     tenant: Tenant,
     query: Query,
-    _permit: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 impl Run {
@@ -246,59 +229,15 @@ impl Run {
 
     /// Plans the query in a session of its own, which knows the tenant's tables and nothing else.
     async fn start(&self, missing: &Missing) -> Result<SendableRecordBatchStream, DataFusionError> {
-        let session = self.session(missing)?;
+        let Inner { store, tables, bounds, spill, .. } = &*self.inner;
+        let points =
+            Points { store: store.clone(), tenant: self.tenant.clone(), missing: Arc::clone(missing) };
+        let session = session::of(&self.tenant, points, tables, (bounds.memory_bytes, spill))?;
         let plan = session.state().create_logical_plan(&self.query.sql).await?;
         let read_only =
             SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
         read_only.verify_plan(&plan)?;
         session.execute_logical_plan(plan).await?.execute_stream().await
-    }
-
-    fn session(&self, missing: &Missing) -> Result<SessionContext, DataFusionError> {
-        let Inner { store, tables, bounds, spill, .. } = &*self.inner;
-        let schema = MemorySchemaProvider::new();
-        let points =
-            Points { store: store.clone(), tenant: self.tenant.clone(), missing: Arc::clone(missing) };
-        schema.register_table("points".to_owned(), Arc::new(points))?;
-        for table in tables {
-            let view = table::View { table: Arc::clone(table), tenant: self.tenant.clone() };
-            schema.register_table(table.name().to_owned(), Arc::new(view))?;
-        }
-        let catalog = MemoryCatalogProvider::new();
-        catalog.register_schema("tenant", Arc::new(schema))?;
-        let catalogs = MemoryCatalogProviderList::new();
-        datafusion::catalog::CatalogProviderList::register_catalog(&catalogs, "drover".to_owned(), Arc::new(catalog));
-        let mut config = SessionConfig::new()
-            .with_default_catalog_and_schema("drover", "tenant")
-            .with_create_default_catalog_and_schema(false)
-            .with_information_schema(true)
-            .with_target_partitions(processors());
-        config.options_mut().sql_parser.collect_spans = true;
-        config.options_mut().execution.sort_spill_reservation_bytes = bounds.memory_bytes / 32;
-        let disk = DiskManagerBuilder::default()
-            .with_mode(DiskManagerMode::Directories(vec![spill.clone()]))
-            .with_max_temp_directory_size(SPILL_BYTES);
-        let runtime = RuntimeEnvBuilder::new()
-            .with_memory_pool(Arc::new(FairSpillPool::new(bounds.memory_bytes)))
-            .with_disk_manager_builder(disk)
-            .build_arc()?;
-        let mut scalar = SessionStateDefaults::default_scalar_functions();
-        scalar.retain(|function| !ABSENT_FUNCTIONS.contains(&function.name()));
-        scalar.extend(functions::scalar());
-        let mut aggregate = SessionStateDefaults::default_aggregate_functions();
-        aggregate.extend(functions::aggregate());
-        let mut tables_of_functions = SessionStateDefaults::default_table_functions();
-        tables_of_functions.push(functions::table());
-        let state = SessionStateBuilder::new()
-            .with_config(config)
-            .with_runtime_env(runtime)
-            .with_catalog_list(Arc::new(catalogs))
-            .with_default_features()
-            .with_scalar_functions(scalar)
-            .with_aggregate_functions(aggregate)
-            .with_table_function_list(tables_of_functions)
-            .build();
-        Ok(SessionContext::new_with_state(state))
     }
 }
 
@@ -307,7 +246,9 @@ fn check_names<'a>(names: impl Iterator<Item = &'a str>) -> Result<(), QueryErro
     let mut seen = std::collections::BTreeSet::new();
     for name in names {
         if !seen.insert(name) {
-            return Err(QueryError::Wrong(format!("two columns of the answer are named {name}; rename one with AS")));
+            return Err(QueryError::Wrong(format!(
+                "two columns of the answer are named {name}; rename one with AS"
+            )));
         }
     }
     Ok(())

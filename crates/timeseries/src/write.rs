@@ -53,7 +53,8 @@ fn write_and_rename(dir: &Path, temporary: &Path, path: &Path, head: &Head) -> R
     let writer =
         ArrowWriter::try_new(BufWriter::new(file), schema(), Some(properties())).map_err(unencoded)?;
     let name: Arc<str> = path.file_name().unwrap_or_default().to_string_lossy().into();
-    let mut output = Output { writer, name, sorter: Sorter::new(head), keys: key_names(head), parts: Vec::new() };
+    let mut output =
+        Output { writer, name, sorter: Sorter::new(head), keys: key_names(head), parts: Vec::new() };
     let mut tenants: Vec<&TenantHead> = head.tenants().iter().collect();
     tenants.sort_unstable_by(|a, b| a.name.cmp(&b.name));
     for tenant in tenants {

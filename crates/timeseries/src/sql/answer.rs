@@ -93,7 +93,8 @@ impl Encoder {
             return Ok(());
         }
         let columns = batch.columns().iter().zip(self.schema.fields());
-        let columns = columns.map(|(column, field)| plain(column, field.data_type())).collect::<Result<_, _>>()?;
+        let columns =
+            columns.map(|(column, field)| plain(column, field.data_type())).collect::<Result<_, _>>()?;
         let batch = RecordBatch::try_new(Arc::clone(&self.schema), columns)?;
         match &mut self.writer {
             Writer::Json(writer) => writer.write(&batch),
@@ -136,7 +137,8 @@ fn plain_schema(columns: &Schema, format: Format) -> Schema {
             DataType::Dictionary(_, value) => text_type(value),
             other => text_type(other),
         };
-        let data_type = if format == Format::Csv && data_type.is_nested() { DataType::Utf8 } else { data_type };
+        let data_type =
+            if format == Format::Csv && data_type.is_nested() { DataType::Utf8 } else { data_type };
         Field::new(field.name(), data_type, field.is_nullable())
     };
     Schema::new(columns.fields().iter().map(field).collect::<Vec<_>>())
@@ -156,7 +158,8 @@ fn plain(column: &Arc<dyn Array>, data_type: &DataType) -> Result<Arc<dyn Array>
     if column.data_type().is_nested() {
         let options = FormatOptions::default();
         let formatter = ArrayFormatter::try_new(column, &options)?;
-        let text = (0..column.len()).map(|row| column.is_valid(row).then(|| formatter.value(row).to_string()));
+        let text =
+            (0..column.len()).map(|row| column.is_valid(row).then(|| formatter.value(row).to_string()));
         return Ok(Arc::new(text.collect::<arrow_array::StringArray>()));
     }
     cast(column, data_type)

@@ -37,7 +37,9 @@ pub enum QueryError {
     #[error("too many queries are running; try again in a moment")]
     Busy,
     /// Files could not be read, and the form of the answer has no place to say so.
-    #[error("these files can't be read, and the answer would lack their points: {0}; ask for JSON to get the rest")]
+    #[error(
+        "these files can't be read, and the answer would lack their points: {0}; ask for JSON to get the rest"
+    )]
     Incomplete(String),
     /// A table could not be read.
     #[error(transparent)]
@@ -85,9 +87,8 @@ fn sentence(error: &DataFusionError) -> String {
     let Some(Diagnostic { message, span, notes, helps, .. }) = error.diagnostic() else {
         return plain(&error.find_root().message());
     };
-    let mut text = span.map_or_else(String::new, |span| {
-        format!("line {}, column {}: ", span.start.line, span.start.column)
-    });
+    let mut text = span
+        .map_or_else(String::new, |span| format!("line {}, column {}: ", span.start.line, span.start.column));
     text += message;
     for more in notes.iter().map(|note| &note.message).chain(helps.iter().map(|help| &help.message)) {
         text += "; ";

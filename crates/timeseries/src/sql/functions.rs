@@ -26,7 +26,9 @@ pub(crate) fn scalar() -> Vec<Arc<ScalarUDF>> {
 }
 
 pub(crate) fn aggregate() -> Vec<Arc<AggregateUDF>> {
-    let of = |kind| AggregateUDF::new_from_impl(Ordered { kind, signature: Signature::any(2, Volatility::Immutable) });
+    let of = |kind| {
+        AggregateUDF::new_from_impl(Ordered { kind, signature: Signature::any(2, Volatility::Immutable) })
+    };
     [Kind::First, Kind::Last, Kind::Percentile].map(|kind| Arc::new(of(kind))).into()
 }
 
@@ -69,7 +71,11 @@ impl ScalarUDFImpl for TimeBucket {
             | ScalarValue::IntervalYearMonth(_) => interval.clone(),
             other => match other.try_as_str().flatten() {
                 Some(text) => ScalarValue::IntervalMonthDayNano(Some(parse(text)?)),
-                None => return plan_err!("time_bucket wants an interval as its first argument, for instance '5m'"),
+                None => {
+                    return plan_err!(
+                        "time_bucket wants an interval as its first argument, for instance '5m'"
+                    );
+                }
             },
         };
         if let Some(first) = args.first_mut() {
@@ -117,14 +123,18 @@ impl TableFunctionImpl for TimeBuckets {
             _ => None,
         };
         let Some(interval) = interval else {
-            return plan_err!("time_buckets wants a constant interval as its first argument, for instance '1h'");
+            return plan_err!(
+                "time_buckets wants a constant interval as its first argument, for instance '1h'"
+            );
         };
         let length = parse(interval)?.nanoseconds / 1_000;
         let (from, to) = (time(from)?, time(to)?);
         let first = from.div_euclid(length).saturating_mul(length);
         let first = if first < from { first.saturating_add(length) } else { first };
         if to.saturating_sub(first) / length >= MAX_BUCKETS {
-            return plan_err!("time_buckets would have more than {MAX_BUCKETS} rows; ask for a longer interval");
+            return plan_err!(
+                "time_buckets would have more than {MAX_BUCKETS} rows; ask for a longer interval"
+            );
         }
         let starts = std::iter::successors(Some(first), |start| start.checked_add(length));
         let starts: TimestampMicrosecondArray = starts.take_while(|start| *start < to).map(Some).collect();
@@ -189,7 +199,10 @@ impl AggregateUDFImpl for Ordered {
     }
 
     fn accumulator(&self, _: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
-        plan_err!("{} can't be used as a window function; use first_value, last_value or percentile_cont", self.name())
+        plan_err!(
+            "{} can't be used as a window function; use first_value, last_value or percentile_cont",
+            self.name()
+        )
     }
 
     fn simplify(&self) -> Option<AggregateFunctionSimplification> {
@@ -205,8 +218,14 @@ impl AggregateUDFImpl for Ordered {
                 Kind::Last => (last_value_udaf(), vec![value], ascending(second)),
                 Kind::Percentile => (percentile_cont_udaf(), vec![value.clone(), second], ascending(value)),
             };
-            let call =
-                AggregateFunction::new_udf(function, args, params.distinct, params.filter, order, params.null_treatment);
+            let call = AggregateFunction::new_udf(
+                function,
+                args,
+                params.distinct,
+                params.filter,
+                order,
+                params.null_treatment,
+            );
             Ok(Expr::AggregateFunction(call))
         }))
     }

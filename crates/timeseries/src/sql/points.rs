@@ -92,7 +92,8 @@ impl TableProvider for Points {
             let (schema, reading) = (Arc::clone(&schema), Arc::clone(&reading));
             Arc::new(Scan { schema, reading, tasks: tasks.into() }) as Arc<dyn PartitionStream>
         });
-        let exec = StreamingTableExec::try_new(Arc::clone(&schema), partitions.collect(), None, [], false, None)?;
+        let exec =
+            StreamingTableExec::try_new(Arc::clone(&schema), partitions.collect(), None, [], false, None)?;
         Ok(Arc::new(exec))
     }
 }
@@ -139,7 +140,12 @@ fn sources(store: &Store, reading: &Reading) -> Vec<Vec<Source>> {
         let mut names: Vec<_> = head.slots(tenant, wanted).into_iter().map(|(name, _)| name).collect();
         names.sort_unstable();
         let devices = (names.first()?.clone(), names.last()?.clone());
-        Some(Source { span: head.span(tenant)?, devices, points: head.points() as u64, rows: Rows::Head(head) })
+        Some(Source {
+            span: head.span(tenant)?,
+            devices,
+            points: head.points() as u64,
+            rows: Rows::Head(head),
+        })
     };
     let of_file = |part: Arc<Part>| Source {
         span: (part.min_ts, part.max_ts),
@@ -299,7 +305,12 @@ struct FileBatches {
 }
 
 impl FileBatches {
-    fn open(reading: &Arc<Reading>, part: &Arc<Part>, groups: Range<usize>, columns: Option<&[usize]>) -> Self {
+    fn open(
+        reading: &Arc<Reading>,
+        part: &Arc<Part>,
+        groups: Range<usize>,
+        columns: Option<&[usize]>,
+    ) -> Self {
         let (reading, part) = (Arc::clone(reading), Arc::clone(part));
         let opened = batches((&reading.dir, &reading.footers), &part, groups, &reading.wanted, columns);
         let mut this = Self { reading, part, reader: None };

@@ -30,8 +30,10 @@ async fn whole(engine: &Engine, tenant: &Tenant, sql: &str, format: Format) -> R
 }
 
 async fn json(engine: &Engine, sql: &str) -> Json {
-    let bytes = whole(engine, &tenant("t"), sql, Format::Json).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
-    serde_json::from_slice(&bytes).unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&bytes)))
+    let bytes =
+        whole(engine, &tenant("t"), sql, Format::Json).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
+    serde_json::from_slice(&bytes)
+        .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&bytes)))
 }
 
 async fn rows(engine: &Engine, sql: &str) -> Json {
@@ -51,7 +53,10 @@ impl Table for Sites {
     }
 
     fn schema(&self) -> SchemaRef {
-        Arc::new(Schema::new(vec![Field::new("device", DataType::Utf8, false), Field::new("site", DataType::Utf8, false)]))
+        Arc::new(Schema::new(vec![
+            Field::new("device", DataType::Utf8, false),
+            Field::new("site", DataType::Utf8, false),
+        ]))
     }
 
     fn rows(&self, tenant: &Tenant, _: &Filter) -> BoxStream<'static, Result<RecordBatch, QueryError>> {
@@ -90,7 +95,11 @@ async fn each_point_is_seen_once_with_the_value_that_came_last() {
     assert_eq!(rows(&engine, sql).await, expected);
     place.flush().await;
     assert_eq!(rows(&engine, sql).await, expected, "two files");
-    let corrected = rows(&engine, "SELECT value FROM points WHERE device = 'a' AND ts = '1970-01-01T00:00:03Z' AND key = 'k'").await;
+    let corrected = rows(
+        &engine,
+        "SELECT value FROM points WHERE device = 'a' AND ts = '1970-01-01T00:00:03Z' AND key = 'k'",
+    )
+    .await;
     assert_eq!(corrected, json!([{"value": 300.0}]));
 }
 
@@ -98,7 +107,9 @@ async fn each_point_is_seen_once_with_the_value_that_came_last() {
 async fn texts_booleans_and_times_have_their_columns() {
     let place = mixed().await;
     let engine = engine(&place, BOUNDS);
-    let answer = json(&engine, "SELECT key, ts, value, text FROM points WHERE key IN ('mode', 'on') ORDER BY key").await;
+    let answer =
+        json(&engine, "SELECT key, ts, value, text FROM points WHERE key IN ('mode', 'on') ORDER BY key")
+            .await;
     assert_eq!(
         answer["rows"],
         json!([
@@ -106,7 +117,8 @@ async fn texts_booleans_and_times_have_their_columns() {
             {"key": "on", "ts": "1970-01-01T00:00:00Z", "value": 1.0, "text": null},
         ])
     );
-    let types: Vec<_> = answer["columns"].as_array().unwrap().iter().map(|column| column["type"].clone()).collect();
+    let types: Vec<_> =
+        answer["columns"].as_array().unwrap().iter().map(|column| column["type"].clone()).collect();
     assert_eq!(types, ["text", "timestamp", "number", "text"]);
 }
 
@@ -176,7 +188,10 @@ async fn a_tenant_sees_its_own_rows_in_every_table_and_can_name_no_others() {
     let other: Json = serde_json::from_slice(&other).unwrap();
     assert_eq!(other["rows"], json!([{"n": 0, "site": "south"}]));
     let joined = "SELECT s.site, count(*) AS n FROM points p JOIN sites s ON s.device = p.device WHERE p.key = 'k' GROUP BY 1 ORDER BY 1";
-    assert_eq!(rows(&engine, joined).await, json!([{"site": "south", "n": 10}, {"site": "t-north", "n": 11}]));
+    assert_eq!(
+        rows(&engine, joined).await,
+        json!([{"site": "south", "n": 10}, {"site": "t-north", "n": 11}])
+    );
     for name in ["point_file", "u.points", "drover.u.points", "'/etc/passwd'", "\"/etc/passwd.csv\""] {
         let error = refusal(&engine, &format!("SELECT * FROM {name}")).await;
         assert!(matches!(error, QueryError::Wrong(_)), "{name}: {error:?}");
@@ -215,6 +230,7 @@ async fn an_error_names_the_place_and_what_is_there() {
         ("SELECT * FROM pointz", vec!["pointz"]),
         ("SELECT *\nFORM points", vec!["line 2", "FORM"]),
         ("SELECT nosuch(value) FROM points", vec!["nosuch"]),
+        ("SELECT repeat('x', 2000000000)", vec!["repeat"]),
         ("SELECT a.device, b.device FROM points a JOIN points b USING (seq)", vec!["two columns", "AS"]),
     ] {
         let error = refusal(&engine, sql).await.to_string();
@@ -267,13 +283,18 @@ async fn a_sort_that_does_not_fit_into_memory_goes_to_disk() {
 async fn csv_has_a_header_also_without_rows_and_arrow_reads_back() {
     let place = mixed().await;
     let engine = engine(&place, BOUNDS);
-    let csv = async |sql: &str| String::from_utf8(whole(&engine, &tenant("t"), sql, Format::Csv).await.unwrap()).unwrap();
+    let csv = async |sql: &str| {
+        String::from_utf8(whole(&engine, &tenant("t"), sql, Format::Csv).await.unwrap()).unwrap()
+    };
     assert_eq!(csv("SELECT device, value FROM points WHERE device = 'nobody'").await, "device,value\n");
     assert_eq!(
         csv("SELECT device, text, value FROM points WHERE key IN ('mode', 'on') ORDER BY key").await,
         "device,text,value\na,auto,\na,,1.0\n"
     );
-    let bytes = whole(&engine, &tenant("t"), "SELECT device, ts, value FROM points WHERE key = 'k'", Format::Arrow).await.unwrap();
+    let bytes =
+        whole(&engine, &tenant("t"), "SELECT device, ts, value FROM points WHERE key = 'k'", Format::Arrow)
+            .await
+            .unwrap();
     let reader = datafusion::arrow::ipc::reader::StreamReader::try_new(bytes.as_slice(), None).unwrap();
     assert_eq!(reader.map(|batch| batch.unwrap().num_rows()).sum::<usize>(), 21);
 }
@@ -296,10 +317,25 @@ async fn a_damaged_file_is_named_and_the_rest_is_answered() {
 async fn the_tables_and_their_columns_can_be_asked_for() {
     let place = mixed().await;
     let engine = engine(&place, BOUNDS);
-    let tables = rows(&engine, "SELECT table_name FROM information_schema.tables WHERE table_schema = 'tenant' ORDER BY 1").await;
+    let tables = rows(
+        &engine,
+        "SELECT table_name FROM information_schema.tables WHERE table_schema = 'tenant' ORDER BY 1",
+    )
+    .await;
     assert_eq!(tables, json!([{"table_name": "points"}, {"table_name": "sites"}]));
     let columns = rows(&engine, "DESCRIBE points").await;
     let names: Vec<_> = columns.as_array().unwrap().iter().map(|row| row["column_name"].clone()).collect();
     assert_eq!(names, ["device", "key", "ts", "value", "text", "seq", "flags"]);
     assert!(!rows(&engine, "EXPLAIN SELECT * FROM points").await.as_array().unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_tenant_leaves_places_for_others() {
+    let places = Places::new(4);
+    let (first, _second) =
+        (places.take(&tenant("t")).await.unwrap(), places.take(&tenant("t")).await.unwrap());
+    assert!(matches!(places.take(&tenant("t")).await, Err(QueryError::Busy)));
+    let _other = places.take(&tenant("u")).await.unwrap();
+    drop(first);
+    let _third = places.take(&tenant("t")).await.unwrap();
 }
