@@ -22,6 +22,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     tonic_prost_build::configure()
         .bytes(".drover.backbone.v1.Record.payload")
         .bytes(".drover.sessions.v1.Message")
+        .bytes(".drover.stream.v1.QueryResponse.piece")
         .build_transport(false)
         .compile_fds(descriptors)?;
     Ok(())

@@ -7,8 +7,8 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::client::{CONNECTION, Target};
 use crate::commands::{
-    api_key, completions, configuration, credential, deadletters, demo, device, health, ledger, session,
-    tail, telemetry, tenant, topic,
+    api_key, completions, configuration, credential, deadletters, demo, device, health, ledger, query,
+    session, tail, telemetry, tenant, topic,
 };
 use crate::failure::{Failure, Outcome};
 use crate::output::{Format, Output, note};
@@ -71,6 +71,8 @@ enum Command {
     Topic(topic::TopicCommand),
     /// What a device measured
     Telemetry(telemetry::TelemetryArgs),
+    /// Ask in SQL: once, or in a shell
+    Query(query::QueryArgs),
     /// Messages as they arrive
     Tail(tail::TailArgs),
     /// Whether everything accepted is stored
@@ -148,6 +150,7 @@ async fn remote(command: Command, target: &Target, output: Output) -> Outcome {
         Command::Session(command) => session::run(command, target, output).await,
         Command::Topic(command) => topic::run(command, target, output).await,
         Command::Telemetry(args) => telemetry::run(args, target, output).await,
+        Command::Query(args) => query::run(args, target, output).await,
         Command::Tail(args) => tail::run(args, target, output).await,
         Command::Ledger => ledger::run(target, output).await,
         Command::Deadletters(args) => deadletters::run(args, target, output).await,

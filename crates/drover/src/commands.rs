@@ -9,6 +9,7 @@ pub mod demo;
 pub mod device;
 pub mod health;
 pub mod ledger;
+pub mod query;
 pub mod session;
 pub mod tail;
 pub mod telemetry;
