@@ -55,7 +55,14 @@ async fn what_another_tenant_has_in_a_file_stays() {
     let push = |name: &str, ts: i64| {
         place.store.apply(SHARD, |head| {
             let slot = head.device(name, "d");
-            head.push(slot, "k", Timestamp::from_micros(ts), ValueRef::Number(1.0), ts.cast_unsigned(), Flags::NONE);
+            head.push(
+                slot,
+                "k",
+                Timestamp::from_micros(ts),
+                ValueRef::Number(1.0),
+                ts.cast_unsigned(),
+                Flags::NONE,
+            );
         });
     };
     push("t", 1);
