@@ -409,7 +409,7 @@ impl Connection {
     /// Gives up the session, says goodbye.
     async fn close(mut self: Box<Self>, end: End) {
         self.note_settled();
-        let Self { gateway, seat, mut transport, unsent, outbound, held, waits, .. } = *self;
+        let Self { gateway, seat, mut transport, unsent, outbound, mut answers, held, waits, .. } = *self;
         if waits.paused_since.is_some() {
             gateway.metrics.paused.dec();
         }
@@ -424,6 +424,13 @@ impl Connection {
             _ => seat.leave(Leaving::WithWill, None),
         }
         drop(seat);
+        let has_left =
+            matches!(end, End::Closed | End::Disconnected { .. } | End::DisconnectedWithWill { .. });
+        if has_left && !answers.is_empty() {
+            goodbye::answer(&mut transport, &outbound, (&mut answers, &gateway.metrics), unsent).await;
+            goodbye::linger(&mut transport).await;
+            return;
+        }
         match end {
             End::Closed | End::Io(_) => {}
             End::Disconnected { .. } | End::DisconnectedWithWill { .. } => {

@@ -185,7 +185,7 @@ impl Gateway {
 
     fn attend_spaces(&self, sweeps: bool) {
         let now_ms = self.clock.now().as_millis();
-        let mut counts = [0; 4];
+        let mut counts = [0; 5];
         for space in self.spaces.all() {
             self.attend(&space, now_ms);
             space.is_watched.store(self.live.has_subscribers(&space.watch_subject), Ordering::Relaxed);

@@ -1,12 +1,16 @@
 //! The last packet of a connection, and a close that lets it arrive.
 
+use std::future::poll_fn;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::BytesMut;
 use drover_mqtt_codec::{Disconnect, DisconnectProperties, Packet, Version};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use crate::answers::Answers;
 use crate::error::End;
+use crate::metrics::Metrics;
 use crate::outbound::Outbound;
 use crate::transport::Transport;
 
@@ -14,6 +18,26 @@ use crate::transport::Transport;
 const LINGER: Duration = Duration::from_secs(1);
 /// Bytes of the client read at a time while it closes.
 const SINK_BYTES: usize = 512;
+
+/// Gives the client that has left the answers to what it sent before, as far as they come in time.
+pub(crate) async fn answer(
+    transport: &mut Transport,
+    outbound: &Outbound,
+    (answers, metrics): (&mut Answers, &Metrics),
+    mut unsent: BytesMut,
+) {
+    let _ = tokio::time::timeout(LINGER, async {
+        poll_fn(|cx| match answers.write(cx, outbound, metrics, &mut unsent) {
+            Ok(_) if !answers.is_empty() => Poll::Pending,
+            // Of what the log could not keep there is nothing to say any more.
+            Ok(_) | Err(_) => Poll::Ready(()),
+        })
+        .await;
+        transport.write_all(&unsent).await?;
+        transport.flush().await
+    })
+    .await;
+}
 
 /// Sends what was unsent and, in MQTT 5, why the connection ends; then closes.
 pub(crate) async fn say(transport: &mut Transport, outbound: &Outbound, mut unsent: BytesMut, end: &End) {

@@ -26,6 +26,7 @@ pub(crate) struct Metrics {
     sessions: Gauge,
     subscriptions: Gauge,
     retained_messages: Gauge,
+    retained_bytes: Gauge,
     pub(crate) wills: Counter,
     pub(crate) checkpoints: Counter,
     pub(crate) checkpoint_failures: Counter,
@@ -64,6 +65,7 @@ impl Metrics {
             sessions: Gauge::default(),
             subscriptions: Gauge::default(),
             retained_messages: Gauge::default(),
+            retained_bytes: Gauge::default(),
             wills: Counter::default(),
             checkpoints: Counter::default(),
             checkpoint_failures: Counter::default(),
@@ -121,6 +123,7 @@ impl Metrics {
         registry.register("sessions", "Sessions, with those whose clients are away", self.sessions.clone());
         registry.register("subscriptions", "Subscriptions, shared ones included", self.subscriptions.clone());
         registry.register("retained_messages", "Retained messages", self.retained_messages.clone());
+        registry.register("retained_bytes", "Bytes of retained messages", self.retained_bytes.clone());
         registry.register("wills", "Wills published", self.wills.clone());
         registry.register("checkpoints", "Checkpoints of sessions written", self.checkpoints.clone());
         registry.register(
@@ -148,9 +151,15 @@ impl Metrics {
         registry.register("paused", "Clients whose reading is paused", self.paused.clone());
     }
 
-    /// How many sessions, subscriptions, retained messages and bytes in queues there are.
-    pub(crate) fn counted(&self, counts: [usize; 4]) {
-        let gauges = [&self.sessions, &self.subscriptions, &self.retained_messages, &self.queued_bytes];
+    /// How many sessions, subscriptions, retained messages, bytes of these and bytes in queues there are.
+    pub(crate) fn counted(&self, counts: [usize; 5]) {
+        let gauges = [
+            &self.sessions,
+            &self.subscriptions,
+            &self.retained_messages,
+            &self.retained_bytes,
+            &self.queued_bytes,
+        ];
         for (gauge, count) in gauges.into_iter().zip(counts) {
             gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
         }

@@ -127,11 +127,17 @@ pub(crate) fn release(connection: &mut Connection, packet_id: NonZeroU16) -> Res
 fn distribute(connection: &mut Connection, publish: Publish, scratch: &mut Scratch) -> Result<(), End> {
     let seat = &connection.seat;
     let gateway = seat.gateway.clone();
-    let message = message_of(&gateway, &publish);
+    let mut message = message_of(&gateway, &publish);
     let max_bytes = gateway.config.max_retained_bytes;
     if message.retain && !seat.space.retained.lock().takes(&message, max_bytes) {
         let refusal = (ReasonCode::QuotaExceeded, "the tenant has too many retained messages");
-        return refuse(connection, &publish, refusal, RefusedReason::RetainedFull);
+        if publish.qos != QoS::AtMostOnce {
+            return refuse(connection, &publish, refusal, RefusedReason::RetainedFull);
+        }
+        // It goes to whoever is there, as a will does.
+        message.retain = false;
+        gateway.refused(&seat.space.tenant, RefusedReason::RetainedFull);
+        tell(connection, &publish, refusal.1);
     }
     let is_exactly_once = publish.qos == QoS::ExactlyOnce && seat.session.is_durable();
     let origin = Origin {
@@ -269,13 +275,19 @@ fn refuse(
 ) -> Result<(), End> {
     let seat = &connection.seat;
     seat.gateway.refused(&seat.space.tenant, counted);
-    let silent = connection.version() == Version::V4 || publish.qos == QoS::AtMostOnce;
-    if let Some(device) = seat.session.key.owner.device().filter(|_| silent) {
-        let error = serde_json::json!({ "topic": publish.topic_str(), "reason": text }).to_string();
-        seat.gateway.tell_device(&seat.space, device, ERRORS, error.as_bytes());
-    }
+    tell(connection, publish, text);
     acknowledge(connection, publish, Outcome::now(reason, text));
     Ok(())
+}
+
+/// Tells a device why a message was refused, where an acknowledgement can't.
+fn tell(connection: &Connection, publish: &Publish, reason: &'static str) {
+    let seat = &connection.seat;
+    let is_silent = connection.version() == Version::V4 || publish.qos == QoS::AtMostOnce;
+    if let Some(device) = seat.session.key.owner.device().filter(|_| is_silent) {
+        let error = serde_json::json!({ "topic": publish.topic_str(), "reason": reason }).to_string();
+        seat.gateway.tell_device(&seat.space, device, ERRORS, error.as_bytes());
+    }
 }
 
 fn tell_time(connection: &Connection) {

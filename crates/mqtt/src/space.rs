@@ -272,10 +272,13 @@ impl Space {
         });
     }
 
-    /// How many sessions, subscriptions, retained messages and bytes in queues there are.
-    pub(crate) fn counts(&self) -> [usize; 4] {
-        let retained = self.retained.lock().messages.len();
-        [self.sessions.lock().len(), self.tree.read().len(), retained, self.backlog.bytes()]
+    /// How many sessions, subscriptions, retained messages, bytes of these and bytes in queues there are.
+    pub(crate) fn counts(&self) -> [usize; 5] {
+        let (retained, retained_bytes) = {
+            let retained = self.retained.lock();
+            (retained.messages.len(), retained.bytes)
+        };
+        [self.sessions.lock().len(), self.tree.read().len(), retained, retained_bytes, self.backlog.bytes()]
     }
 
     pub(crate) fn session(&self, number: u64) -> Option<Arc<Session>> {

@@ -2,10 +2,11 @@
 //! ledger, and answers questions about all of it.
 //!
 //! `pipeline` reads and decides when to commit; `batch` turns records into points and rows; `commit` makes them durable with the
-//! offset that they cover; `store` holds the SQL; `tables` is what queries see beside points; `service` answers.
+//! offset that they cover; `compaction` merges files; `store` holds the SQL; `tables` is what queries see beside points; `service` answers.
 
 mod batch;
 mod commit;
+mod compaction;
 mod config;
 mod error;
 mod ledger;
@@ -53,11 +54,21 @@ pub async fn build(config: Config, env: &Env) -> anyhow::Result<Part> {
         metrics: metrics::StreamMetrics::register(&env.metrics),
         health: env.health.part("stream"),
     };
+    let compaction = compaction::Compaction {
+        points: points.clone(),
+        files: context.config.compact_files,
+        metrics: context.metrics.clone(),
+        health: env.health.part("compaction"),
+        env: env.clone(),
+    };
     let tables = tables::all(&env.db, &env.peers);
     let queries =
         Engine::new(points.clone(), tables, query_bounds(&context.config), env.data_dir.join("queries"));
     let service = service::Service { store, points, queries, ledger, shards: env.log.shards() };
-    Ok(Part::new("stream").grpc(TelemetryServer::new(service)).task("pipeline", pipeline::run(context)))
+    Ok(Part::new("stream")
+        .grpc(TelemetryServer::new(service))
+        .task("pipeline", pipeline::run(context))
+        .task("compaction", compaction::run(compaction)))
 }
 
 fn query_bounds(config: &Config) -> QueryBounds {

@@ -1,8 +1,11 @@
 //! Metrics of the stream service.
 
+use std::sync::atomic::AtomicU64;
+
 use drover_runtime::Metrics;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
 
 #[derive(Clone, Default)]
 pub(crate) struct StreamMetrics {
@@ -14,6 +17,13 @@ pub(crate) struct StreamMetrics {
     pub(crate) times_replaced: Counter,
     pub(crate) commits: Counter,
     pub(crate) commit_failures: Counter,
+    pub(crate) compactions: Counter,
+    pub(crate) compaction_failures: Counter,
+    pub(crate) compacted_points: Counter,
+    pub(crate) compaction_seconds: Counter<f64, AtomicU64>,
+    pub(crate) files: Gauge,
+    pub(crate) file_points: Gauge,
+    pub(crate) file_bytes: Gauge,
     pub(crate) head_points: Gauge,
     pub(crate) behind_frames: Gauge,
 }
@@ -46,6 +56,7 @@ impl StreamMetrics {
                 "Commits that failed and were retried",
                 own.commit_failures.clone(),
             );
+            own.register_files(registry);
             registry.register("head_points", "Points in memory, not yet in a file", own.head_points.clone());
             registry.register(
                 "behind_frames",
@@ -54,5 +65,31 @@ impl StreamMetrics {
             );
             own
         })
+    }
+
+    fn register_files(&self, registry: &mut Registry) {
+        registry.register("compactions", "Merges of point files", self.compactions.clone());
+        registry.register(
+            "compaction_failures",
+            "Merges of point files that failed and will be tried again",
+            self.compaction_failures.clone(),
+        );
+        registry.register(
+            "compacted_points",
+            "Points that merges of point files wrote",
+            self.compacted_points.clone(),
+        );
+        registry.register(
+            "compaction_seconds",
+            "Time that merges of point files took",
+            self.compaction_seconds.clone(),
+        );
+        registry.register("files", "Point files", self.files.clone());
+        registry.register("file_points", "Points in files", self.file_points.clone());
+        registry.register(
+            "file_bytes",
+            "Bytes of point files, without their footers",
+            self.file_bytes.clone(),
+        );
     }
 }

@@ -14,7 +14,7 @@ use crate::head::{Form, Head, Row, Sorter};
 /// Rows of a row group: the unit of a dictionary.
 pub(crate) const ROW_GROUP_ROWS: usize = 128 * 1024;
 /// Bytes of text after which a row group takes no further row: a column holds 2 GiB, and its writer as much again.
-const ROW_GROUP_TEXT_BYTES: usize = 64 << 20;
+pub(crate) const ROW_GROUP_TEXT_BYTES: usize = 64 << 20;
 /// Rows of a batch that a query reads.
 const BATCH_ROWS: usize = 8 * 1024;
 

@@ -33,6 +33,12 @@ impl Damage {
         }
     }
 
+    /// Whether a file is among them.
+    pub(crate) fn has(&self, file: &str) -> bool {
+        let files = self.0.lock();
+        !files.is_empty() && files.contains_key(file)
+    }
+
     pub(crate) fn healed(&self, file: &Arc<str>) {
         let mut files = self.0.lock();
         if !files.is_empty() && files.remove(file).is_some() {

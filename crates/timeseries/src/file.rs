@@ -1,7 +1,8 @@
 //! The format of point files, shared by writer and reader.
 //!
-//! A file holds one flush of one shard, sorted by tenant, device, key, time and place in the log. A row group has rows of
-//! one tenant only; which ones stands in the manifest, and in the file under [`TENANTS`] in case the manifest is lost.
+//! A file holds one flush of one shard, or one day of one tenant of a shard, sorted by tenant, device, key, time and place in
+//! the log. A row group has rows of one tenant only; which ones stands in the manifest, and in the file under [`TENANTS`] in
+//! case the manifest is lost.
 
 use std::sync::{Arc, LazyLock};
 
@@ -42,10 +43,20 @@ pub(crate) fn schema() -> SchemaRef {
     Arc::clone(&SCHEMA)
 }
 
+/// How a file came to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Level {
+    /// By a flush: of any tenants and times.
+    Flushed = 0,
+    /// By a merge: of one tenant and one day.
+    Merged = 1,
+}
+
 /// The part of a file that belongs to one tenant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Part {
     pub(crate) file: Arc<str>,
+    pub(crate) level: Level,
     pub(crate) first_row_group: usize,
     pub(crate) row_groups: usize,
     pub(crate) min_ts: i64,

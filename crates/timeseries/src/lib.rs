@@ -1,12 +1,13 @@
 //! The points of an installation: the newest in memory (`head`), the rest in Parquet files (`write`, `read`, `file`), which
 //! of them count and each device's latest values in the database (`manifest`, `latest`); `census` keeps each device within its
-//! bounds. `flush` moves points from memory to files; `range` and `aggregate` answer questions, `newest` bounds an answer, and
+//! bounds. `flush` moves points from memory to files, `compact` merges files into one for each tenant and day; `range` and `aggregate` answer questions, `newest` bounds an answer, and
 //! its `cursor` says where the next one goes on. Durability before a flush is the log's business: its offset is committed
 //! together with the flush, and what came after is replayed.
 
 mod aggregate;
 mod census;
 mod columns;
+mod compact;
 mod cursor;
 mod damage;
 mod error;
@@ -26,6 +27,7 @@ mod store;
 mod write;
 
 pub use census::{DeviceBounds, OverBounds};
+pub use compact::Compacted;
 pub use cursor::Cursor;
 pub use damage::Health;
 pub use error::StoreError;

@@ -7,7 +7,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection, SqlitePool};
 
 use crate::StoreError;
-use crate::file::Part;
+use crate::file::{Level, Part};
 
 /// A row: whose part, and in which shard.
 pub(crate) struct Listed {
@@ -20,7 +20,7 @@ pub(crate) struct Listed {
 pub(crate) async fn list(db: &SqlitePool) -> Result<Vec<Listed>, StoreError> {
     let mut rows = sqlx::query(
         "SELECT file, tenant, shard, first_row_group, row_groups, min_ts, max_ts, min_device, max_device, points, \
-         size_bytes FROM point_file ORDER BY file, tenant",
+         size_bytes, level FROM point_file ORDER BY file, tenant",
     )
     .fetch(db);
     let mut all = Vec::new();
@@ -55,6 +55,10 @@ fn listed(row: &SqliteRow, file: Arc<str>) -> Result<Listed, StoreError> {
             max_device: row.try_get::<&str, _>("max_device")?.into(),
             points: count("points")?,
             size_bytes: count("size_bytes")?,
+            level: match count("level")? {
+                0 => Level::Flushed,
+                _ => Level::Merged,
+            },
             file,
         },
     })
@@ -70,7 +74,7 @@ pub(crate) async fn add(
     let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
     sqlx::query(
         "INSERT INTO point_file (file, tenant, shard, first_row_group, row_groups, min_ts, max_ts, min_device, \
-         max_device, points, size_bytes) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+         max_device, points, size_bytes, level) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
     )
     .bind(&*part.file)
     .bind(tenant)
@@ -83,8 +87,19 @@ pub(crate) async fn add(
     .bind(&*part.max_device)
     .bind(number(part.points))
     .bind(number(part.size_bytes))
+    .bind(part.level as i64)
     .execute(db)
     .await?;
+    Ok(())
+}
+
+/// Names a part no longer.
+pub(crate) async fn remove(db: &mut SqliteConnection, tenant: &str, part: &Part) -> Result<(), StoreError> {
+    sqlx::query("DELETE FROM point_file WHERE file = $1 AND tenant = $2")
+        .bind(&*part.file)
+        .bind(tenant)
+        .execute(db)
+        .await?;
     Ok(())
 }
 

@@ -68,6 +68,8 @@ pub(crate) struct Inner {
     pub(crate) device_bounds: DeviceBounds,
     pub(crate) footers: Arc<Footers>,
     pub(crate) damage: Arc<Damage>,
+    /// Parts that the manifest no longer names, with their shards, until nobody reads them.
+    pub(crate) leaving: parking_lot::Mutex<Vec<(u16, Arc<Part>)>>,
     reads: Arc<Semaphore>,
 }
 

@@ -1,5 +1,6 @@
 //! Behaviour of the store as its callers see it.
 
+mod compact;
 mod faults;
 mod model;
 mod pages;
@@ -57,6 +58,10 @@ impl Place {
 
     async fn range(&self, device: &str, query: &RangeQuery) -> RangeAnswer {
         self.store.range(SHARD, &tenant("t"), &id(device), query).await.unwrap()
+    }
+
+    async fn range_of(&self, name: &str, device: &str) -> RangeAnswer {
+        self.store.range(SHARD, &tenant(name), &id(device), &all()).await.unwrap()
     }
 
     /// Names of the files in the folder.

@@ -2,7 +2,7 @@
 //! that go away.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,6 +13,9 @@ use super::recovery::{SPARE, UNFINISHED};
 use super::segment::{Identity, Segment};
 use super::shard::ShardLog;
 use super::writer::WriteError;
+
+/// Where there is no room for a file of the usual length, files are shorter, down to this.
+const LEAST_BYTES: u64 = 1 << 20;
 
 pub(crate) struct Files {
     log: Arc<ShardLog>,
@@ -87,7 +90,18 @@ impl Files {
             }
         }
         let common = &self.log.common;
-        common.disk.create(path, common.options.segment_bytes.max(bytes), Space::Reserved)
+        let mut length = common.options.segment_bytes.max(bytes);
+        loop {
+            match common.disk.create(path, length, Space::Reserved) {
+                // A short file is better than none: what it takes is truncated sooner or later, and makes room.
+                Err(error)
+                    if error.kind() == ErrorKind::StorageFull && length / 2 >= LEAST_BYTES.max(bytes) =>
+                {
+                    length /= 2;
+                }
+                other => return other,
+            }
+        }
     }
 
     /// Makes a segment the last one. One before it that has no durable frame goes away.

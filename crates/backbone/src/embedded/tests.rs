@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::IoSlice;
-use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -253,13 +253,16 @@ fn the_bound_of_the_size_refuses_until_the_log_is_truncated() {
 struct Broken {
     sync: AtomicBool,
     create: AtomicBool,
+    /// Longest file that there is room for; 0 for any.
+    room: AtomicU64,
     /// Writes end after so many bytes and then fail; 0 for never.
     short: AtomicUsize,
 }
 
 impl Disk for Broken {
     fn create(&self, path: &Path, bytes: u64, space: Space) -> io::Result<File> {
-        if self.create.load(Ordering::SeqCst) {
+        let room = self.room.load(Ordering::SeqCst);
+        if self.create.load(Ordering::SeqCst) || (room > 0 && bytes > room) {
             return Err(io::ErrorKind::StorageFull.into());
         }
         RealDisk.create(path, bytes, space)
@@ -283,6 +286,18 @@ impl Disk for Broken {
             RealDisk.sync(file)
         }
     }
+}
+
+#[test]
+fn on_a_disk_with_little_room_files_are_shorter() {
+    let directory = TempDir::new().unwrap();
+    let disk = Arc::new(Broken::default());
+    disk.room.store(3 << 20, Ordering::SeqCst);
+    let options = LogOptions { segment_bytes: 16 << 20, ..LogOptions::default() };
+    let log = Log::of(Arc::new(EmbeddedLog::open_on(directory.path(), options, disk.clone()).unwrap()));
+    append(&log, ["a".to_owned()].into_iter());
+    assert_eq!(log.health(), LogHealth::Ready);
+    assert_eq!(log.end(SHARD.0, SHARD.1), Offset(1));
 }
 
 #[test]

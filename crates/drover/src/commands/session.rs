@@ -46,6 +46,7 @@ const COLUMNS: &[Column] = &[
     ("OFFLINE SINCE", |s| field(s, "/offline_since")),
     ("EXPIRY (S)", |s| expiry(s)),
     ("SUBSCRIPTIONS", |s| subscriptions(s)),
+    ("WILL", |s| if field(s, "/has_will") == "true" { "yes".to_owned() } else { String::new() }),
     ("QUEUED", |s| field(s, "/queued")),
     ("BYTES", |s| field(s, "/queued_bytes")),
 ];

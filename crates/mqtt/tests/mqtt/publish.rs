@@ -2,11 +2,12 @@
 
 use std::num::{NonZeroU16, NonZeroU32};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use drover_backbone::{Offset, Shard, Stream};
-use drover_mqtt_codec::{Ack, Packet, PublishProperties, QoS, ReasonCode, Version};
+use drover_mqtt_codec::{Ack, Packet, PublishProperties, QoS, ReasonCode, Version, encode};
 use drover_proto::backbone::v1::Channel;
 
+use crate::clients::disconnect;
 use crate::server::{Server, allow_anonymous, id, never_durable, publish, with_properties};
 
 #[tokio::test]
@@ -53,6 +54,30 @@ async fn nothing_is_acknowledged_before_it_is_durable() {
         assert_eq!(device.expect_puback(1).await, ReasonCode::Success);
         device.expect_puback(2).await;
     }
+}
+
+#[tokio::test]
+async fn what_came_before_a_goodbye_is_answered_when_it_is_durable() {
+    let server = Server::start_with(never_durable, |_| {}).await;
+    for version in [Version::V4, Version::V5] {
+        let mut device = server.device(version, "pump").await;
+        let mut bytes = BytesMut::new();
+        encode(&Packet::Publish(publish("v1/telemetry", Some(1), b"{}")), version, &mut bytes).unwrap();
+        encode(&disconnect(ReasonCode::Success, None), version, &mut bytes).unwrap();
+        device.send_bytes(&bytes).await;
+        assert_eq!(server.flushing(device.expect_puback(1)).await, ReasonCode::Success);
+        assert_eq!(device.next().await, None);
+    }
+}
+
+#[tokio::test]
+async fn what_came_before_the_end_of_the_stream_is_answered_when_it_is_durable() {
+    let server = Server::start_with(never_durable, |_| {}).await;
+    let mut device = server.device(Version::V5, "pump").await;
+    device.publish(publish("v1/telemetry", Some(1), b"{}")).await;
+    device.shut_down().await;
+    assert_eq!(server.flushing(device.expect_puback(1)).await, ReasonCode::Success);
+    assert_eq!(device.next().await, None);
 }
 
 #[tokio::test]

@@ -190,3 +190,23 @@ async fn what_has_expired_makes_room_for_new_messages_at_once() {
     publisher.publish(message(5, None)).await;
     assert_eq!(publisher.expect_puback(5).await, ReasonCode::NoMatchingSubscribers);
 }
+
+#[tokio::test]
+async fn what_may_not_be_retained_still_reaches_who_is_there_where_its_sender_cannot_be_told() {
+    let server = Server::start(|config| {
+        allow_anonymous(config);
+        config.max_retained_bytes = 1_000;
+    })
+    .await;
+    let mut subscriber = server.anonymous(Version::V5, "subscriber").await;
+    subscriber.subscribe("a", QoS::AtMostOnce).await;
+    let mut publisher = server.anonymous(Version::V5, "publisher").await;
+    publisher.publish(retained(publish("a", None, &[b'x'; 2_000]))).await;
+    assert_eq!(subscriber.expect_publish().await.payload.len(), 2_000);
+    publisher.publish(retained(publish("a", Some(1), &[b'x'; 2_000]))).await;
+    assert_eq!(publisher.expect_puback(1).await, ReasonCode::QuotaExceeded);
+    subscriber.expect_nothing().await;
+    let mut late = server.anonymous(Version::V5, "late").await;
+    late.subscribe("a", QoS::AtMostOnce).await;
+    late.expect_nothing().await;
+}

@@ -317,6 +317,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Device<S> {
         self.stream.flush().await.unwrap();
     }
 
+    /// Ends the sending side; the server may go on.
+    pub async fn shut_down(&mut self) {
+        self.stream.shutdown().await.unwrap();
+    }
+
     /// The next packet; `None` when the server has closed.
     pub async fn next(&mut self) -> Option<Packet> {
         loop {

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicU64;
 
 use drover_backbone::{partition_of, shard_of};
 use drover_db::{Db, migrations};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::Semaphore;
 
 use super::{Inner, ShardSlot, ShardState, StoreOptions};
@@ -18,7 +18,10 @@ use crate::write::UNFINISHED;
 use crate::{StoreError, flush, latest};
 
 pub(super) async fn open(db: Db, dir: PathBuf, options: StoreOptions) -> Result<Inner, StoreError> {
-    let set = migrations(&[(1, "points", include_str!("../../migrations/0001_points.sql"))]);
+    let set = migrations(&[
+        (1, "points", include_str!("../../migrations/0001_points.sql")),
+        (2, "levels", include_str!("../../migrations/0002_levels.sql")),
+    ]);
     db.migrate("timeseries", &set).await?;
     let listed = manifest::list(db.read()).await?;
     let damage = Arc::new(Damage::default());
@@ -57,6 +60,7 @@ pub(super) async fn open(db: Db, dir: PathBuf, options: StoreOptions) -> Result<
         device_bounds: options.device_bounds,
         footers: Arc::new(Footers::new(options.footer_cache_bytes)),
         damage,
+        leaving: Mutex::default(),
         reads: Arc::new(Semaphore::new(options.concurrent_reads.max(1))),
     })
 }

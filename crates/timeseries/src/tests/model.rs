@@ -23,6 +23,8 @@ struct Made {
 enum Step {
     Push(Vec<Made>),
     Flush,
+    /// Merges of files, as many as are due.
+    Compact,
     /// The file is written, then the caller gives up.
     GiveUpBeforeRecord,
     /// The transaction is rolled back.
@@ -61,6 +63,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => prop::collection::vec(made(), 1..30).prop_map(Step::Push),
         3 => Just(Step::Flush),
+        3 => Just(Step::Compact),
         1 => Just(Step::GiveUpBeforeRecord),
         1 => Just(Step::RollBack),
         1 => Just(Step::CommitUnknown),
@@ -105,6 +108,11 @@ impl Run {
             let from = self.log.len();
             self.log.extend(points);
             return self.apply(from);
+        }
+        if matches!(step, Step::Compact) {
+            let now = Timestamp::from_micros(0);
+            while self.place.store.compact(2, now).await.unwrap().is_some() {}
+            return;
         }
         if matches!(step, Step::Crash) {
             return self.crash().await;
@@ -171,6 +179,39 @@ impl Run {
             }
             assert_eq!(paged, listed.into_iter().collect::<Vec<_>>(), "list of {name}");
         }
+    }
+
+    /// A query sees each point once.
+    async fn check_sql(&self, name: &str) {
+        let sql = "SELECT device || '/' || key AS series, ts, value, text FROM points".to_owned();
+        let query = Query { sql, format: Format::Json, timeout: None };
+        let (first, mut answer) = self.engine().query(&tenant(name), query).await.unwrap();
+        let mut bytes = first.to_vec();
+        while let Some(piece) = answer.next().await {
+            bytes.extend(piece.unwrap());
+        }
+        let answer: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+        let mut seen: Vec<String> =
+            answer["rows"].as_array().unwrap().iter().map(|row| row["series"].to_string()).collect();
+        let mut expected = Vec::new();
+        for device in DEVICES {
+            for (key, samples) in self.expected(name, device) {
+                expected.extend(samples.values().map(|_| format!("\"{device}/{key}\"")));
+            }
+        }
+        seen.sort();
+        expected.sort();
+        assert_eq!(seen, expected, "sql of {name}");
+    }
+
+    fn engine(&self) -> Engine {
+        let bounds = QueryBounds {
+            memory_bytes: 64 << 20,
+            timeout: Duration::from_secs(60),
+            rows: 1 << 20,
+            concurrent: 2,
+        };
+        Engine::new(self.place.store.clone(), Vec::new(), bounds, self.place.dir.path().join("spill"))
     }
 
     /// Small pages make the same as one large one.
@@ -272,6 +313,9 @@ proptest! {
             for step in steps {
                 run.step(step).await;
                 run.check().await;
+            }
+            for name in TENANTS {
+                run.check_sql(name).await;
             }
             run.place.reopen().await;
             run.apply(run.committed);

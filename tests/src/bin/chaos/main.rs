@@ -124,13 +124,14 @@ async fn main() -> anyhow::Result<()> {
     report(&chaos, seed, arguments.json.as_deref())
 }
 
-/// Small segments, frequent flushes and checkpoints, so that kills fall into them.
+/// Small segments, frequent flushes, merges of files and checkpoints, so that kills fall into them.
 fn plan(program: &Path, data_dir: &Path) -> Plan {
     Plan::new(program, data_dir)
         .set("DROVER_LOG__SEGMENT_BYTES", 1 << 20)
         .set("DROVER_STREAM__FLUSH_INTERVAL_S", 1)
         .set("DROVER_MQTT__CHECKPOINT_INTERVAL_S", 1)
         .set("DROVER_STREAM__FLUSH_POINTS", 20_000)
+        .set("DROVER_STREAM__COMPACT_FILES", 2)
 }
 
 impl Chaos {
