@@ -295,7 +295,7 @@ fn on_a_disk_with_little_room_files_are_shorter() {
     disk.room.store(3 << 20, Ordering::SeqCst);
     let options = LogOptions { segment_bytes: 16 << 20, ..LogOptions::default() };
     let log = Log::of(Arc::new(EmbeddedLog::open_on(directory.path(), options, disk.clone()).unwrap()));
-    append(&log, ["a".to_owned()].into_iter());
+    append(&log, ["a".to_owned()]);
     assert_eq!(log.health(), LogHealth::Ready);
     assert_eq!(log.end(SHARD.0, SHARD.1), Offset(1));
 }
