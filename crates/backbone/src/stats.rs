@@ -30,8 +30,10 @@ pub struct LogStats {
     pub sync_sum_us: u64,
     /// Segment files.
     pub segments: u64,
-    /// Bytes of records kept, of which `max_bytes` is the bound.
+    /// Bytes of records kept.
     pub size_bytes: u64,
+    /// Their bound.
+    pub max_bytes: u64,
     /// Writes and syncs that failed.
     pub failures: u64,
     /// Frames that were lost to damaged bytes in the middle of the log, as far as their number is known.
@@ -105,6 +107,7 @@ impl Counters {
             sync_buckets: std::array::from_fn(|at| self.sync_buckets.get(at).map_or(0, of)),
             sync_sum_us: of(&self.sync_sum_us),
             segments: of(&self.segments),
+            max_bytes: 0,
             size_bytes: of(&self.size_bytes),
             failures: of(&self.failures),
             corrupt_frames: of(&self.corrupt_frames),

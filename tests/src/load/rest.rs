@@ -103,6 +103,25 @@ impl Rest {
         Ok(serde_json::from_slice(&bytes)?)
     }
 
+    /// A query in SQL, whose answer is JSON.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub async fn query(&self, sql: &str) -> anyhow::Result<Value> {
+        self.post("/v1/query", &json!({ "sql": sql })).await
+    }
+
+    /// The value of a metric without labels.
+    ///
+    /// # Errors
+    /// When nothing answers, or there is no such metric.
+    pub async fn metric(&self, name: &str) -> anyhow::Result<f64> {
+        let text = self.metrics().await?;
+        let mut lines = text.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        let value = lines.next().with_context(|| format!("no metric {name}"))?;
+        Ok(value.trim().parse()?)
+    }
+
     /// Registers a device and returns its token.
     ///
     /// # Errors

@@ -186,7 +186,7 @@ impl LogBackend for EmbeddedLog {
     }
 
     fn stats(&self) -> LogStats {
-        self.common.counters.read()
+        LogStats { max_bytes: self.common.options.max_bytes, ..self.common.counters.read() }
     }
 
     fn close(&self) {

@@ -41,7 +41,8 @@ impl Collector for LogCollector {
         }
         let gauges = [
             ("segments", "Segment files", stats.segments),
-            ("size_bytes", "Bytes of records kept; log.max_bytes is the bound", stats.size_bytes),
+            ("size_bytes", "Bytes of records kept", stats.size_bytes),
+            ("max_bytes", "Bound of the bytes of records kept: log.max_bytes", stats.max_bytes),
         ];
         for (name, help, value) in gauges {
             let gauge = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));

@@ -31,6 +31,7 @@ pub(crate) async fn run(bench: &Bench, report: &mut Report) -> anyhow::Result<()
     replay(&server.address("mqtt")?, logins).await?;
     settle(&rest).await?;
     questions(report, &rest).await?;
+    queries(report, &rest).await?;
     let data_dir = server.data_dir().to_owned();
     many_devices(report, &rest, &server.address("mqtt")?).await?;
     server.stop()?;
@@ -111,6 +112,56 @@ async fn questions(report: &mut Report, rest: &Rest) -> anyhow::Result<()> {
     let hours = |station: usize| format!("{}&interval=1h&agg=avg", whole(station));
     report.context("the same as hourly averages", "ms", median(rest, hours).await?);
     Ok(())
+}
+
+/// SQL over all points: names of the figures before and after the files are merged.
+const MEANS: [&str; 2] = ["SQL: mean by device of 10 million points", "the same when files are merged"];
+const HOURS: [&str; 2] =
+    ["SQL: hourly means of one series of 10 million points", "that when files are merged"];
+
+async fn queries(report: &mut Report, rest: &Rest) -> anyhow::Result<()> {
+    let key = DAY.lines().next().unwrap_or_default().split(',').nth(1).unwrap_or_default();
+    let means = |_| "SELECT device, avg(value) AS mean FROM points GROUP BY device".to_owned();
+    let hours = |station: usize| {
+        format!(
+            "SELECT time_bucket('1h', ts) AS hour, avg(value) AS mean FROM points \
+             WHERE device = 'station-{station:03}' AND key = '{key}' GROUP BY hour ORDER BY hour"
+        )
+    };
+    report.context(MEANS[0], "ms", median_query(rest, means).await?);
+    report.context(HOURS[0], "ms", median_query(rest, hours).await?);
+    merged(rest).await?;
+    report.at_most(MEANS[1], "ms", median_query(rest, means).await?, 1_000.0);
+    report.context(HOURS[1], "ms", median_query(rest, hours).await?);
+    let seconds = rest.metric("drover_stream_compaction_seconds_total").await?;
+    let points = rest.metric("drover_stream_compacted_points_total").await?;
+    report.context("merging files, time on one thread", "us/point", seconds * 1e6 / points.max(1.0));
+    Ok(())
+}
+
+/// Waits until no merge of files ended for some seconds.
+async fn merged(rest: &Rest) -> anyhow::Result<()> {
+    let mut before = -1.0;
+    loop {
+        let now = rest.metric("drover_stream_compactions_total").await?;
+        if now > 0.0 && (now - before).abs() < f64::EPSILON {
+            return Ok(());
+        }
+        before = now;
+        tokio::time::sleep(Duration::from_secs(10)).await;
+    }
+}
+
+async fn median_query(rest: &Rest, sql: impl Fn(usize) -> String) -> anyhow::Result<f64> {
+    let mut took = Vec::new();
+    for question in 0..QUESTIONS {
+        let sql = sql(question * 17 % STATIONS);
+        let began = Instant::now();
+        rest.query(&sql).await?;
+        took.push(u32::try_from(began.elapsed().as_micros()).unwrap_or(u32::MAX));
+    }
+    took.sort_unstable();
+    Ok(fleet::quantile(&took, 0.5) / 1_000.0)
 }
 
 async fn many_devices(report: &mut Report, rest: &Rest, address: &str) -> anyhow::Result<()> {

@@ -15,6 +15,11 @@ pub fn print(output: Output, answer: &Value) -> Outcome {
         return output.value(answer);
     }
     let (titles, rows) = table(answer);
+    if titles == ["plan_type", "plan"] {
+        // A plan has lines of its own.
+        let plans = list(answer, "rows").iter().filter_map(|row| row.get("plan").and_then(Value::as_str));
+        return plans.map(|plan| output.line(plan.trim_end())).collect();
+    }
     output.rows(&titles, rows)
 }
 
