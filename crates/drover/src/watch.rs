@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::client::{Client, Query};
 use crate::failure::{Code, Failure, Outcome};
-use crate::output::{Format, Output, note};
+use crate::output::{Format, Output};
 use crate::server_sent_events::{Event, Parser};
 
 const FIRST_WAIT: Duration = Duration::from_millis(500);
@@ -29,20 +29,20 @@ pub async fn watch(
     let mut response = client.stream(path, query).await?;
     loop {
         let Some(reason) = print_all(response, output, &mut left, line).await? else { return Ok(()) };
-        note(&format!("drover: the stream ended ({reason}); connecting again"));
-        response = reconnect(client, (path, query)).await?;
+        output.note(&format!("drover: the stream ended ({reason}); connecting again"));
+        response = reconnect(client, (path, query), output).await?;
     }
 }
 
 /// Tries until the server answers. A refusal ends it.
-async fn reconnect(client: &Client, (path, query): (&str, &Query)) -> Outcome<Response> {
+async fn reconnect(client: &Client, (path, query): (&str, &Query), output: Output) -> Outcome<Response> {
     let mut wait = FIRST_WAIT;
     loop {
         tokio::time::sleep(wait).await;
         match client.stream(path, query).await {
             Err(failure) if failure.code == Code::Unreachable => {
                 wait = (wait * 2).min(LONGEST_WAIT);
-                note(&format!("drover: no answer yet; trying again in {:.1} s", wait.as_secs_f32()));
+                output.note(&format!("drover: no answer yet; trying again in {:.1} s", wait.as_secs_f32()));
             }
             other => return other,
         }
@@ -71,7 +71,7 @@ async fn print_all(
                 break;
             }
             if event.name == "lagged" {
-                note(&format!("drover: this reader is too slow and missed messages: {}", event.data));
+                output.note(&format!("drover: this reader is too slow and missed messages: {}", event.data));
                 continue;
             }
             print(&event, output, line)?;

@@ -19,6 +19,7 @@ mod newest;
 mod range;
 mod read;
 mod sample;
+mod snapshot;
 mod store;
 mod write;
 
@@ -30,6 +31,7 @@ pub use flush::Flush;
 pub use head::{DeviceSlot, HeadWriter};
 pub use newest::MAX_ANSWER_SAMPLES;
 pub use sample::{Aggregation, RangeAnswer, RangeQuery, Sample};
+pub use snapshot::{Linked, link_files};
 pub use store::{LatestPage, MAX_LATEST_DEVICES, NumberedSamples, Store, StoreOptions, StoreStats};
 
 #[cfg(test)]

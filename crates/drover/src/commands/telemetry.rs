@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::client::{Client, Query, Target, next_page};
 use crate::failure::Outcome;
-use crate::output::{Format, Output, note, plain, shortened};
+use crate::output::{Format, Output, plain, shortened};
 use crate::period;
 
 /// Keys up to which a table has a column for each; above, a row for each point.
@@ -75,17 +75,17 @@ pub async fn run(args: TelemetryArgs, target: &Target, output: Output) -> Outcom
     let incomplete = answer.get("incomplete").and_then(Value::as_array);
     if let Some(missing) = incomplete.filter(|list| !list.is_empty()) {
         let missing: Vec<String> = missing.iter().map(plain).collect();
-        note(&format!("drover: the answer is incomplete, these could not be read: {}", missing.join(", ")));
+        output.note(&format!("drover: the answer is incomplete, these could not be read: {}", missing.join(", ")));
     }
     let is_empty = answer.get("series").and_then(Value::as_object).is_none_or(Map::is_empty);
     if is_empty && output.format == Format::Table {
         let hint = if has_start { "" } else { "; without --from it is the last hour, --from -1d is a day" };
-        note(&format!("drover: there are no points in the range{hint}"));
+        output.note(&format!("drover: there are no points in the range{hint}"));
         return Ok(());
     }
     print_range(output, &answer)?;
     if next_page(&answer).is_some() {
-        note("drover: there are older points in the range; --all shows them too, --limit more of them");
+        output.note("drover: there are older points in the range; --all shows them too, --limit more of them");
     }
     Ok(())
 }
