@@ -44,8 +44,9 @@ impl Contexts {
     /// What a file holds; nothing when there is none.
     pub fn load(file: &Path) -> Outcome<Self> {
         match fs::read_to_string(file) {
-            Ok(text) => Self::parse(&text)
-                .map_err(|detail| Failure::failed(format!("{}: {detail}", file.display()))),
+            Ok(text) => {
+                Self::parse(&text).map_err(|detail| Failure::failed(format!("{}: {detail}", file.display())))
+            }
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
                 Ok(Self::default())
             }
@@ -123,9 +124,9 @@ mod tests {
     use super::*;
 
     fn two() -> Contexts {
-        let context =
-            |url: &str, tenant| Context { url: url.into(), token: "drv_\"x\"".into(), tenant };
-        let by_name = [("lab", context("http://lab:8080", None)), ("a.b", context("https://a", Some("acme".into())))];
+        let context = |url: &str, tenant| Context { url: url.into(), token: "drv_\"x\"".into(), tenant };
+        let by_name =
+            [("lab", context("http://lab:8080", None)), ("a.b", context("https://a", Some("acme".into())))];
         Contexts {
             current: Some("lab".into()),
             by_name: by_name.map(|(name, context)| (name.to_owned(), context)).into(),

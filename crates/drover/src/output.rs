@@ -40,6 +40,10 @@ impl Output {
         Self { quiet, ..self }
     }
 
+    pub fn is_quiet(&self) -> bool {
+        self.quiet
+    }
+
     /// Says something beside the output, unless that is to be quiet.
     pub fn note(&self, text: &str) {
         if !self.quiet {

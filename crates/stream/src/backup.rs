@@ -76,8 +76,7 @@ impl Backups for Backup {
             }
             drop(permit);
         });
-        let pieces =
-            stream::unfold(waiting, |mut waiting| async { Some((waiting.recv().await?, waiting)) });
+        let pieces = stream::unfold(waiting, |mut waiting| async { Some((waiting.recv().await?, waiting)) });
         Ok(Response::new(pieces.boxed()))
     }
 }

@@ -44,9 +44,13 @@ pub fn name(text: &str) -> Result<String, String> {
 }
 
 pub async fn run(args: LoginArgs, target: &Target, output: Output) -> Outcome {
-    let mut target = target.clone();
-    if let Some(address) = args.address.or(target.url.take()) {
-        target.url = Some(address);
+    let mut target = Target { context: None, ..target.clone() };
+    if let Some(address) = args.address {
+        if target.url.as_ref().is_some_and(|named| *named != address) {
+            let problem = "--url or DROVER_URL names another server: leave it out";
+            return Err(Failure::new(Code::Usage, problem));
+        }
+        (target.url, target.data_dir) = (Some(address), None);
     }
     let is_local = target.url.is_none();
     if args.token_stdin {
@@ -64,7 +68,9 @@ pub async fn run(args: LoginArgs, target: &Target, output: Output) -> Outcome {
     let token = client.token().unwrap_or_default().to_owned();
     let name = args.name.unwrap_or_else(|| name_of(&url));
     if url.starts_with("http://") && !is_local && !is_this_machine(&url) {
-        output.note(&format!("drover: {url} is not encrypted: everyone between here and there can read the token"));
+        output.note(&format!(
+            "drover: {url} is not encrypted: everyone between here and there can read the token"
+        ));
     }
     let file = file(target.config_dir.as_deref())?;
     let mut contexts = Contexts::load(&file)?;
@@ -83,7 +89,10 @@ fn check_address(url: &str) -> Outcome {
     if parsed.as_ref().is_some_and(is_plain) {
         return Ok(());
     }
-    Err(Failure::new(Code::Usage, format!("`{url}` is not an address: give one like https://drover.example.org")))
+    Err(Failure::new(
+        Code::Usage,
+        format!("`{url}` is not an address: give one like https://drover.example.org"),
+    ))
 }
 
 /// Host and port, as the name of a context.

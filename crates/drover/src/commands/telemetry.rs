@@ -75,7 +75,10 @@ pub async fn run(args: TelemetryArgs, target: &Target, output: Output) -> Outcom
     let incomplete = answer.get("incomplete").and_then(Value::as_array);
     if let Some(missing) = incomplete.filter(|list| !list.is_empty()) {
         let missing: Vec<String> = missing.iter().map(plain).collect();
-        output.note(&format!("drover: the answer is incomplete, these could not be read: {}", missing.join(", ")));
+        output.note(&format!(
+            "drover: the answer is incomplete, these could not be read: {}",
+            missing.join(", ")
+        ));
     }
     let is_empty = answer.get("series").and_then(Value::as_object).is_none_or(Map::is_empty);
     if is_empty && output.format == Format::Table {
@@ -85,7 +88,8 @@ pub async fn run(args: TelemetryArgs, target: &Target, output: Output) -> Outcom
     }
     print_range(output, &answer)?;
     if next_page(&answer).is_some() {
-        output.note("drover: there are older points in the range; --all shows them too, --limit more of them");
+        output
+            .note("drover: there are older points in the range; --all shows them too, --limit more of them");
     }
     Ok(())
 }
