@@ -67,7 +67,10 @@ fn existing(directory: &Path) -> PathBuf {
 fn ports<'a>(directory: &'a Path, configs: &'a Configs) -> impl Iterator<Item = Finding> + 'a {
     configs.runtime.listen.on().map(|(name, address)| {
         let check = format!("port {name}");
-        if let Some(own) = address_in(directory, name) {
+        // A server that was killed left its addresses behind.
+        let is_used =
+            |own: &String| own.parse::<SocketAddr>().is_ok_and(|own| TcpListener::bind(own).is_err());
+        if let Some(own) = address_in(directory, name).filter(is_used) {
             return Finding::ok(check, format!("{own}, used by the server in this data directory"));
         }
         let resolved = address.to_socket_addrs().ok().and_then(|mut addresses| addresses.next());
