@@ -24,6 +24,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .bytes(".drover.backbone.v1.Record.payload")
         .bytes(".drover.sessions.v1.Message")
         .bytes(".drover.stream.v1.CreateBackupResponse.data")
+        .bytes(".drover.stream.v1.QueryResponse.piece")
         .build_transport(false)
         .compile_fds(descriptors)?;
     Ok(())

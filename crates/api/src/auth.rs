@@ -10,12 +10,12 @@ use drover_backbone::token;
 use drover_model::{ApiKeyId, Kind, Party, Scope, Tenant, TenantId};
 use drover_proto::provisioning::v1::{FindApiKeyRequest, GetTenantRequest};
 use drover_trust::TokenHash;
+use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
-use http::{HeaderMap, Method};
 
-use crate::Api;
 use crate::error::{Problem, Sort};
+use crate::{Api, query};
 
 /// Header that names another tenant than the default one.
 const TENANT_HEADER: &str = "x-drover-tenant";
@@ -72,7 +72,7 @@ pub async fn authenticate(
         let key = find_key(&api, token).await?.ok_or_else(|| {
             Problem::new(Sort::Unauthenticated, format!("the token is not known; {REMEDY}"))
         })?;
-        check_scopes(&key, request.method())?;
+        check_scopes(&key, &request)?;
         check_own_tenant(&key, request.headers())?;
         let tenant = key.tenant.clone();
         request.extensions_mut().insert(key);
@@ -125,8 +125,9 @@ async fn find_key(api: &Api, token: &[u8]) -> Result<Option<Key>, Problem> {
     Ok(Some(Key { id, scopes, tenant, secret }))
 }
 
-fn check_scopes(key: &Key, method: &Method) -> Result<(), Problem> {
-    let needed = if method.is_safe() { Scope::Read } else { Scope::Write };
+fn check_scopes(key: &Key, request: &Request) -> Result<(), Problem> {
+    let only_reads = request.method().is_safe() || request.uri().path() == query::PATH;
+    let needed = if only_reads { Scope::Read } else { Scope::Write };
     if key.scopes.contains(&needed) {
         return Ok(());
     }

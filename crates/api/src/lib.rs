@@ -24,6 +24,7 @@ mod live;
 mod metrics;
 mod openapi;
 mod page;
+mod query;
 mod router;
 mod server;
 mod sessions;

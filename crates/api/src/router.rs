@@ -14,7 +14,7 @@ use crate::error::{Problem, Sort};
 use crate::extract::{Known, MAX_BODY_BYTES, refuse_unknown};
 use crate::metrics::Requests;
 use crate::{Api, admission, api_keys, auth, backups, credentials, dead_letters, devices, docs, events};
-use crate::{health, latest, ledger, live, metrics, openapi, sessions, telemetry, tenants, topics};
+use crate::{health, latest, ledger, live, metrics, openapi, query, sessions, telemetry, tenants, topics};
 
 /// All of it. From the outside in: counting, panics, then for what needs a token room, deadline and
 /// authentication, last the names of the parameters.
@@ -59,8 +59,15 @@ fn routes(api: &Arc<Api>) -> OpenApiRouter<Arc<Api>> {
     let protected = known_parameters_only(protected)
         .route_layer(from_fn_with_state(api.clone(), auth::authenticate))
         .route_layer(from_fn_with_state(api.clone(), admission::admit));
+    // A query has a deadline of its own.
+    let queries = known_parameters_only(OpenApiRouter::<Arc<Api>>::new().routes(routes!(query::query)))
+        .route_layer(from_fn_with_state(api.clone(), auth::authenticate))
+        .route_layer(from_fn_with_state(api.clone(), admission::admit_query));
     let open = OpenApiRouter::new().routes(routes!(health::get)).routes(routes!(metrics::get));
-    OpenApiRouter::with_openapi(openapi::head()).merge(protected).merge(known_parameters_only(open))
+    OpenApiRouter::with_openapi(openapi::head())
+        .merge(protected)
+        .merge(queries)
+        .merge(known_parameters_only(open))
 }
 
 fn known_parameters_only(router: OpenApiRouter<Arc<Api>>) -> OpenApiRouter<Arc<Api>> {

@@ -245,3 +245,13 @@ async fn the_start_page_leads_to_the_documentation_which_loads_nothing_from_else
         assert!(file.header("content-security-policy").contains("default-src 'none'"));
     }
 }
+
+#[tokio::test]
+async fn a_query_is_answered_by_pieces_and_one_that_fails_before_them_is_a_problem() {
+    let rest = Rest::start().await;
+    let answer = rest.call("POST /v1/query", r#"{"sql":"SELECT 1"}"#).await;
+    assert_eq!((answer.status, answer.json()), (StatusCode::OK, json!({"rows": []})));
+    let problem = rest.call("POST /v1/query", r#"{"sql":"wrong"}"#).await;
+    assert_eq!(problem.status, StatusCode::BAD_REQUEST);
+    assert_eq!(problem.json()["errors"][0]["field"], json!("sql"));
+}

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use reqwest::header::{DATE, LINK};
+use reqwest::header::{ACCEPT, DATE, LINK};
 use reqwest::redirect;
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::Value;
@@ -247,6 +247,11 @@ impl Client {
     /// A POST without a body and without a deadline for the whole answer.
     pub async fn begin(&self, path: &str) -> Outcome<Response> {
         self.send(self.request(Method::POST, path)).await
+    }
+
+    /// A POST whose answer is wanted in a form, without a deadline for the whole of it.
+    pub async fn ask(&self, path: &str, body: &Value, form: &str) -> Outcome<Response> {
+        self.send(self.request(Method::POST, path).json(body).header(ACCEPT, form)).await
     }
 
     /// The status and JSON of an answer whatever its status is.

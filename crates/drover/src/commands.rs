@@ -14,6 +14,7 @@ pub mod health;
 pub mod ledger;
 pub mod login;
 pub mod man;
+pub mod query;
 pub mod restore;
 pub mod session;
 pub mod tail;

@@ -32,6 +32,14 @@ pub struct Config {
     pub events_per_tenant: u32,
     /// Bytes of them.
     pub events_bytes_per_tenant: u64,
+    /// Memory that one query may have, in bytes.
+    pub query_memory_bytes: usize,
+    /// Time that one query may take.
+    pub query_timeout_s: u64,
+    /// Rows of one query's answer.
+    pub query_max_rows: u64,
+    /// Queries at a time.
+    pub queries: usize,
 }
 
 impl Section for Config {
@@ -48,6 +56,10 @@ impl Section for Config {
         ("dead_letters_bytes_per_tenant", 1_048_576, 1_099_511_627_776),
         ("events_per_tenant", 1, 100_000_000),
         ("events_bytes_per_tenant", 1_048_576, 1_099_511_627_776),
+        ("query_memory_bytes", 1_048_576, 1_099_511_627_776),
+        ("query_timeout_s", 1, 3_600),
+        ("query_max_rows", 1, 1_000_000_000),
+        ("queries", 1, 64),
     ];
 }
 

@@ -1,7 +1,7 @@
 //! What can go wrong while answering.
 
 use drover_model::{InvalidId, Kind};
-use drover_timeseries::StoreError;
+use drover_timeseries::{QueryError, StoreError};
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
@@ -19,6 +19,8 @@ pub(crate) enum Error {
     Db(#[from] drover_db::DbError),
     #[error(transparent)]
     Points(#[from] StoreError),
+    #[error(transparent)]
+    Query(#[from] QueryError),
 }
 
 impl Error {
@@ -28,6 +30,7 @@ impl Error {
             Self::Starting => Kind::Unavailable,
             Self::Db(error) => error.kind(),
             Self::Points(error) => error.kind(),
+            Self::Query(error) => error.kind(),
         }
     }
 }
@@ -41,7 +44,9 @@ impl From<sqlx::Error> for Error {
 impl From<Error> for tonic::Status {
     fn from(error: Error) -> Self {
         match error {
-            Error::Db(_) | Error::Points(StoreError::Db(_) | StoreError::File { .. }) => {
+            Error::Db(_)
+            | Error::Points(StoreError::Db(_) | StoreError::File { .. })
+            | Error::Query(QueryError::Store(StoreError::Db(_) | StoreError::File { .. })) => {
                 drover_rpc::storage_status(error.kind(), error)
             }
             _ => drover_rpc::status(error.kind(), error),

@@ -2,8 +2,8 @@
 //! ledger, and answers questions about all of it.
 //!
 //! `pipeline` reads and decides when to commit; `batch` turns records into points and rows; `commit` makes them durable with the
-//! offset that they cover; `store` holds the SQL; `service` answers; `backup` copies all of it and the rest
-//! of the installation.
+//! offset that they cover; `store` holds the SQL; `tables` is what queries see beside points; `service` answers; `backup` copies all
+//! of it and the rest of the installation.
 
 mod backup;
 mod batch;
@@ -16,12 +16,15 @@ mod notify;
 mod pipeline;
 mod service;
 mod store;
+mod tables;
+
+use std::time::Duration;
 
 use anyhow::Context as _;
 use drover_proto::stream::v1::backups_server::BackupsServer;
 use drover_proto::stream::v1::telemetry_server::TelemetryServer;
 use drover_runtime::{Env, Part};
-use drover_timeseries::{DeviceBounds, StoreOptions};
+use drover_timeseries::{DeviceBounds, Engine, QueryBounds, StoreOptions};
 
 pub use config::Config;
 
@@ -54,9 +57,21 @@ pub async fn build(config: Config, env: &Env) -> anyhow::Result<Part> {
         health: env.health.part("stream"),
     };
     let backup = backup::Backup::new(env, points.clone()).context("the folder of an earlier backup")?;
-    let service = service::Service { store, points, ledger, shards: env.log.shards() };
+    let tables = tables::all(&env.db, &env.peers);
+    let queries =
+        Engine::new(points.clone(), tables, query_bounds(&context.config), env.data_dir.join("queries"));
+    let service = service::Service { store, points, queries, ledger, shards: env.log.shards() };
     Ok(Part::new("stream")
         .grpc(TelemetryServer::new(service))
         .grpc(BackupsServer::new(backup))
         .task("pipeline", pipeline::run(context)))
+}
+
+fn query_bounds(config: &Config) -> QueryBounds {
+    QueryBounds {
+        memory_bytes: config.query_memory_bytes,
+        timeout: Duration::from_secs(config.query_timeout_s),
+        rows: config.query_max_rows,
+        concurrent: config.queries,
+    }
 }

@@ -7,7 +7,11 @@ use drover_model::{DeviceId, TelemetryKey, Tenant, Timestamp, Value};
 use drover_proto::stream::v1::telemetry_server::Telemetry;
 use drover_proto::stream::v1::{self as proto, keyed_sample::Kind as ProtoKeyed, value::Kind as ProtoValue};
 use drover_rpc::{Page, PageError};
-use drover_timeseries::{Aggregation, Cursor, MAX_LATEST_DEVICES, RangeQuery, Sample};
+use drover_timeseries::{
+    Aggregation, Cursor, Engine, Format, MAX_LATEST_DEVICES, Query, QueryError, RangeQuery, Sample,
+};
+use futures_util::stream::{self, BoxStream};
+use futures_util::{StreamExt, TryStreamExt};
 use tonic::{Request, Response, Status};
 
 use crate::batch::DeadLetter;
@@ -22,6 +26,7 @@ const MAX_LIMIT: usize = 1_000_000;
 pub(crate) struct Service {
     pub(crate) store: Store,
     pub(crate) points: drover_timeseries::Store,
+    pub(crate) queries: Engine,
     pub(crate) ledger: Ledger,
     pub(crate) shards: u16,
 }
@@ -34,6 +39,31 @@ impl Service {
 
 #[tonic::async_trait]
 impl Telemetry for Service {
+    type QueryStream = BoxStream<'static, Result<proto::QueryResponse, Status>>;
+
+    async fn query(
+        &self,
+        request: Request<proto::QueryRequest>,
+    ) -> Result<Response<Self::QueryStream>, Status> {
+        let tenant = drover_rpc::tenant(&request)?;
+        let request = request.into_inner();
+        let format = match request.format() {
+            proto::QueryFormat::Unspecified | proto::QueryFormat::Json => Format::Json,
+            proto::QueryFormat::Csv => Format::Csv,
+            proto::QueryFormat::Arrow => Format::Arrow,
+        };
+        let timeout = (request.timeout_ms > 0).then(|| Duration::from_millis(request.timeout_ms.into()));
+        let query = Query { sql: request.sql, format, timeout };
+        let engine = self.queries.clone();
+        let answer = async move {
+            let (first, rest) = engine.query(&tenant, query).await?;
+            Ok::<_, QueryError>(stream::iter([Ok(first)]).chain(rest.into_stream()))
+        };
+        let pieces = stream::once(answer).try_flatten();
+        let pieces = pieces.map_ok(|piece| proto::QueryResponse { piece });
+        Ok(Response::new(pieces.map_err(|error| Error::from(error).into()).boxed()))
+    }
+
     async fn range(
         &self,
         request: Request<proto::RangeRequest>,

@@ -61,6 +61,10 @@ fn config() -> Config {
         dead_letters_bytes_per_tenant: 1 << 20,
         events_per_tenant: 10,
         events_bytes_per_tenant: 1 << 20,
+        query_memory_bytes: 64 << 20,
+        query_timeout_s: 60,
+        query_max_rows: 100_000,
+        queries: 2,
     }
 }
 

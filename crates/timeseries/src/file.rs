@@ -62,7 +62,8 @@ pub(crate) type Parts = Vec<(Box<str>, Part)>;
 /// Which rows of a part a query needs.
 #[derive(Debug, Clone)]
 pub(crate) struct Wanted {
-    pub(crate) device: Box<str>,
+    /// Sorted; empty means all.
+    pub(crate) devices: Vec<Box<str>>,
     /// Sorted; empty means all.
     pub(crate) keys: Vec<Box<str>>,
     pub(crate) from: i64,
@@ -70,8 +71,12 @@ pub(crate) struct Wanted {
 }
 
 impl Wanted {
+    pub(crate) fn device(&self, device: &str) -> bool {
+        has(&self.devices, device)
+    }
+
     pub(crate) fn key(&self, key: &str) -> bool {
-        self.keys.is_empty() || self.keys.binary_search_by(|wanted| (**wanted).cmp(key)).is_ok()
+        has(&self.keys, key)
     }
 
     pub(crate) fn time(&self, ts: i64) -> bool {
@@ -82,9 +87,18 @@ impl Wanted {
     pub(crate) fn meets(&self, part: &Part) -> bool {
         part.min_ts < self.to
             && self.from <= part.max_ts
-            && *part.min_device <= *self.device
-            && *self.device <= *part.max_device
+            && meets(&self.devices, part.min_device.as_bytes(), part.max_device.as_bytes())
     }
+}
+
+fn has(names: &[Box<str>], name: &str) -> bool {
+    names.is_empty() || names.binary_search_by(|wanted| (**wanted).cmp(name)).is_ok()
+}
+
+/// Whether one of some sorted names lies between `min` and `max`; of no names, all do.
+pub(crate) fn meets(names: &[Box<str>], min: &[u8], max: &[u8]) -> bool {
+    let first = names.partition_point(|name| name.as_bytes() < min);
+    names.is_empty() || names.get(first).is_some_and(|name| name.as_bytes() <= max)
 }
 
 /// Takes rows as they are found; false means that it wants no more.

@@ -7,6 +7,7 @@ use drover_model::{Flags, Timestamp, Value, ValueRef};
 use hashbrown::HashMap;
 
 use crate::census::{self, Census, DeviceBounds, OverBounds, Sender};
+use crate::file::Wanted;
 use crate::sample::Stored;
 
 pub(crate) use order::Sorter;
@@ -237,7 +238,56 @@ impl Head {
         }
     }
 
-    fn at(&self, slot: u32) -> &DeviceHead {
+    /// The devices of a tenant that are wanted, in no order.
+    pub(crate) fn slots(&self, tenant: &str, wanted: &Wanted) -> Vec<(Box<str>, u32)> {
+        let devices = self.tenant_named(tenant).into_iter().flat_map(|tenant| &tenant.devices);
+        let devices = devices.filter(|(name, _)| wanted.device(name));
+        devices.map(|(name, slot)| (name.clone(), *slot)).collect()
+    }
+
+    /// A copy of the rows of a tenant that are wanted, in the order of their arrival; none when there are no such rows.
+    pub(crate) fn select(&self, tenant: &str, wanted: &Wanted) -> Option<Self> {
+        let mut copy = Self { keys: self.keys.clone(), ..Self::default() };
+        let number = copy.tenant(tenant);
+        let is_wanted: Vec<bool> = self.keys.iter().map(|key| wanted.key(key)).collect();
+        let passes =
+            |row: &&Row| wanted.time(row.ts) && is_wanted.get(row.key as usize).is_some_and(|it| *it);
+        for (name, slot) in self.slots(tenant, wanted) {
+            let mut rows: Vec<Row> = self.at(slot).rows.iter().filter(passes).copied().collect();
+            if rows.is_empty() {
+                continue;
+            }
+            for row in rows.iter_mut().filter(|row| row.form == Form::Text) {
+                row.bits = copy.text(self.text_of(row).into());
+            }
+            let mut series: Vec<Series> = self.at(slot).series.clone();
+            for series in &mut series {
+                series.rows = 0;
+            }
+            let places: HashMap<u32, usize> =
+                series.iter().enumerate().map(|(place, series)| (series.key, place)).collect();
+            for row in &rows {
+                if let Some(series) = places.get(&row.key).and_then(|place| series.get_mut(*place)) {
+                    series.rows += 1;
+                }
+            }
+            let slot = copy.device(number, &name);
+            copy.points += rows.len();
+            *copy.devices.get_mut(slot as usize).expect("the slot was just made") =
+                DeviceHead { rows, series, ..DeviceHead::default() };
+        }
+        (copy.points > 0).then_some(copy)
+    }
+
+    /// The first and the last time of a tenant's rows, of all devices; none without rows.
+    pub(crate) fn span(&self, tenant: &str) -> Option<(i64, i64)> {
+        let devices = self.tenant_named(tenant).into_iter().flat_map(|tenant| self.devices(tenant));
+        let mut times = devices.flat_map(|(_, device)| device.rows.iter().map(|row| row.ts));
+        let first = times.next()?;
+        Some(times.fold((first, first), |(min, max), ts| (min.min(ts), max.max(ts))))
+    }
+
+    pub(crate) fn at(&self, slot: u32) -> &DeviceHead {
         self.devices.get(slot as usize).expect("a slot is given out for a device of the head")
     }
 

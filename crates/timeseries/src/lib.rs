@@ -6,6 +6,7 @@
 
 mod aggregate;
 mod census;
+mod columns;
 mod cursor;
 mod damage;
 mod error;
@@ -15,11 +16,13 @@ mod footers;
 mod head;
 mod latest;
 mod manifest;
+mod merge;
 mod newest;
 mod range;
 mod read;
 mod sample;
 mod snapshot;
+mod sql;
 mod store;
 mod write;
 
@@ -32,6 +35,7 @@ pub use head::{DeviceSlot, HeadWriter};
 pub use newest::MAX_ANSWER_SAMPLES;
 pub use sample::{Aggregation, RangeAnswer, RangeQuery, Sample};
 pub use snapshot::{Linked, link_files};
+pub use sql::{Answer, Engine, Filter, Format, Query, QueryBounds, QueryError, Table};
 pub use store::{LatestPage, MAX_LATEST_DEVICES, NumberedSamples, Store, StoreOptions, StoreStats};
 
 #[cfg(test)]

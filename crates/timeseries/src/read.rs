@@ -1,4 +1,4 @@
-//! Reads the rows of one device out of a part of a point file: footer from the cache, pages by their index.
+//! Reads wanted rows out of a part of a point file: footer from the cache, pages by their index.
 
 use std::fs::File;
 use std::ops::Range;
@@ -9,12 +9,12 @@ use arrow_array::types::{Float64Type, Int32Type, Int64Type, TimestampMicrosecond
 use arrow_array::{Array, RecordBatch};
 use drover_model::{Flags, Value};
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{ParquetRecordBatchReaderBuilder, RowSelection};
+use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder, RowSelection};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 use parquet::file::page_index::column_index::ColumnIndexMetaData;
 
-use crate::file::{BOOLEAN, DEVICE, FLAGS, KEY, Part, SEQ, Sink, TEXT, TS, VALUE, Wanted};
+use crate::file::{BOOLEAN, DEVICE, FLAGS, KEY, Part, SEQ, Sink, TEXT, TS, VALUE, Wanted, meets};
 use crate::footers::Footers;
 use crate::sample::Stored;
 
@@ -31,37 +31,53 @@ pub(crate) fn read_part(
     wanted: &Wanted,
     sink: &mut Sink<'_>,
 ) -> Result<(), ParquetError> {
-    let file = File::open(dir.join(&*part.file))?;
-    let footer = footers.get(&part.file, &file)?;
-    let metadata = footer.metadata();
-    let mut groups = Vec::new();
-    let mut selected: Vec<Range<usize>> = Vec::new();
-    let (mut total, mut text_bytes) = (0, 0);
-    for group in part.first_row_group..part.first_row_group + part.row_groups {
-        let rows = rows_of(metadata, group)?;
-        let pages = matching_rows(metadata, group, rows, wanted);
-        if !pages.is_empty() {
-            selected.extend(pages.into_iter().map(|range| range.start + total..range.end + total));
-            groups.push(group);
-            total += rows;
-            text_bytes += text_bytes_of(metadata, group);
-        }
-    }
-    if groups.is_empty() {
-        return Ok(());
-    }
-    let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(file, (*footer).clone())
-        .with_projection(ProjectionMask::all())
-        .with_row_groups(groups)
-        .with_row_selection(RowSelection::from_consecutive_ranges(selected.into_iter(), total))
-        .with_batch_size(batch_rows(total, text_bytes))
-        .build()?;
-    for batch in reader {
+    let groups = part.first_row_group..part.first_row_group + part.row_groups;
+    for batch in batches((dir, footers), part, groups, wanted, None)?.into_iter().flatten() {
         if !filter(&batch?, wanted, sink)? {
             break;
         }
     }
     Ok(())
+}
+
+/// The rows of some row groups of a part, in their order, without the pages that can have no wanted rows; none when no page has.
+/// Only some columns when they are named, in the order of the file.
+pub(crate) fn batches(
+    (dir, footers): (&Path, &Footers),
+    part: &Part,
+    groups: Range<usize>,
+    wanted: &Wanted,
+    columns: Option<&[usize]>,
+) -> Result<Option<ParquetRecordBatchReader>, ParquetError> {
+    let file = File::open(dir.join(&*part.file))?;
+    let footer = footers.get(&part.file, &file)?;
+    let metadata = footer.metadata();
+    let mut needed = Vec::new();
+    let mut selected: Vec<Range<usize>> = Vec::new();
+    let (mut total, mut text_bytes) = (0, 0);
+    for group in groups {
+        let rows = rows_of(metadata, group)?;
+        let pages = matching_rows(metadata, group, rows, wanted);
+        if !pages.is_empty() {
+            selected.extend(pages.into_iter().map(|range| range.start + total..range.end + total));
+            needed.push(group);
+            total += rows;
+            text_bytes += text_bytes_of(metadata, group);
+        }
+    }
+    if needed.is_empty() {
+        return Ok(None);
+    }
+    let all = metadata.file_metadata().schema_descr();
+    let mask =
+        columns.map_or_else(ProjectionMask::all, |some| ProjectionMask::leaves(all, some.iter().copied()));
+    let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(file, (*footer).clone())
+        .with_projection(mask)
+        .with_row_groups(needed)
+        .with_row_selection(RowSelection::from_consecutive_ranges(selected.into_iter(), total))
+        .with_batch_size(batch_rows(total, text_bytes))
+        .build()?;
+    Ok(Some(reader))
 }
 
 fn rows_of(metadata: &ParquetMetaData, group: usize) -> Result<usize, ParquetError> {
@@ -90,15 +106,12 @@ fn matching_rows(
     rows: usize,
     wanted: &Wanted,
 ) -> Vec<Range<usize>> {
-    let device = wanted.device.as_bytes();
     let mut ranges = pages(metadata, (group, DEVICE), rows, |index, page| {
-        text_page(index, page, |min, max| min <= device && device <= max)
+        text_page(index, page, |min, max| meets(&wanted.devices, min, max))
     });
-    if let (Some(first), Some(last)) = (wanted.keys.first(), wanted.keys.last())
-        && !ranges.is_empty()
-    {
+    if !wanted.keys.is_empty() && !ranges.is_empty() {
         let keys = pages(metadata, (group, KEY), rows, |index, page| {
-            text_page(index, page, |min, max| min <= last.as_bytes() && first.as_bytes() <= max)
+            text_page(index, page, |min, max| meets(&wanted.keys, min, max))
         });
         ranges = intersection(&ranges, &keys);
     }
@@ -182,7 +195,8 @@ fn filter(batch: &RecordBatch, wanted: &Wanted, sink: &mut Sink<'_>) -> Result<b
     let flags = column(FLAGS)?.as_primitive_opt::<Int32Type>().ok_or_else(strange)?.values();
 
     let devices = device.values().as_string_opt::<i32>().ok_or_else(strange)?;
-    let is_device: Vec<bool> = devices.iter().map(|name| name == Some(&*wanted.device)).collect();
+    let is_device: Vec<bool> =
+        devices.iter().map(|name| name.is_some_and(|name| wanted.device(name))).collect();
     let names = key.values().as_string_opt::<i32>().ok_or_else(strange)?;
     let keys: Vec<Option<&str>> = names.iter().map(|name| name.filter(|name| wanted.key(name))).collect();
     let code = |code: i32| usize::try_from(code).unwrap_or(usize::MAX);

@@ -66,8 +66,8 @@ pub(crate) struct Inner {
     pub(crate) shards: Vec<ShardSlot>,
     pub(crate) next_file: AtomicU64,
     pub(crate) device_bounds: DeviceBounds,
-    footers: Arc<Footers>,
-    damage: Arc<Damage>,
+    pub(crate) footers: Arc<Footers>,
+    pub(crate) damage: Arc<Damage>,
     reads: Arc<Semaphore>,
 }
 
@@ -264,7 +264,8 @@ impl Store {
         sink: &mut dyn FnMut(&str, Stored),
     ) -> Reading {
         let state = self.0.shard(shard).state.read();
-        for (source, device) in state.device(tenant.as_str(), &wanted.device) {
+        let devices = wanted.devices.iter();
+        for (source, device) in devices.flat_map(|device| state.device(tenant.as_str(), device)) {
             let numbers: HashSet<u32> = wanted.keys.iter().filter_map(|key| source.key_number(key)).collect();
             let is_wanted =
                 |row: &&Row| wanted.time(row.ts) && (wanted.keys.is_empty() || numbers.contains(&row.key));
@@ -294,7 +295,7 @@ fn wanted(device: &DeviceId, query: &RangeQuery, (from, to): (i64, i64)) -> Want
         Some(cursor) => (cursor.keys(keys), cursor.end()),
         None => (keys, to),
     };
-    Wanted { device: device.as_str().into(), keys, from, to }
+    Wanted { devices: vec![device.as_str().into()], keys, from, to }
 }
 
 impl std::fmt::Debug for Store {

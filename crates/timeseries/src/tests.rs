@@ -14,16 +14,16 @@ use drover_model::{DeviceId, Flags, TelemetryKey, Tenant, TenantId, Timestamp, V
 use crate::*;
 
 /// A database and a folder, and the store in them.
-struct Place {
-    dir: tempfile::TempDir,
+pub(crate) struct Place {
+    pub(crate) dir: tempfile::TempDir,
     db: Db,
-    store: Store,
+    pub(crate) store: Store,
 }
 
 const SHARD: u16 = 0;
 
 impl Place {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let db = Db::open(&dir.path().join("drover.db")).await.unwrap();
         let store = open(&db, &dir).await;
@@ -36,18 +36,18 @@ impl Place {
     }
 
     #[expect(clippy::too_many_arguments, reason = "the parts of a point, spelled out in each test")]
-    fn push(&self, device: &str, key: &str, ts: i64, value: ValueRef<'_>, seq: u64) {
+    pub(crate) fn push(&self, device: &str, key: &str, ts: i64, value: ValueRef<'_>, seq: u64) {
         self.store.apply(SHARD, |head| {
             let slot = head.device("t", device);
             head.push(slot, key, Timestamp::from_micros(ts), value, seq, Flags::NONE);
         });
     }
 
-    fn number(&self, device: &str, ts: i64, number: f64) {
+    pub(crate) fn number(&self, device: &str, ts: i64, number: f64) {
         self.push(device, "k", ts, ValueRef::Number(number), u64::try_from(ts).unwrap());
     }
 
-    async fn flush(&self) {
+    pub(crate) async fn flush(&self) {
         let flush = self.store.freeze_and_write(SHARD).await.unwrap().unwrap();
         let mut tx = self.db.begin().await.unwrap();
         flush.record(&mut tx).await.unwrap();
@@ -60,7 +60,7 @@ impl Place {
     }
 
     /// Names of the files in the folder.
-    fn files(&self) -> Vec<std::path::PathBuf> {
+    pub(crate) fn files(&self) -> Vec<std::path::PathBuf> {
         let entries = std::fs::read_dir(self.dir.path().join("points")).unwrap();
         let mut files: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
         files.sort();
@@ -73,7 +73,7 @@ async fn open(db: &Db, dir: &tempfile::TempDir) -> Store {
 }
 
 #[expect(clippy::disallowed_methods, reason = "a test is its own authority")]
-fn tenant(name: &str) -> Tenant {
+pub(crate) fn tenant(name: &str) -> Tenant {
     Tenant::authenticated(TenantId::parse(name).unwrap())
 }
 

@@ -5,10 +5,7 @@ use std::io::BufWriter;
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow_array::{
-    ArrayRef, DictionaryArray, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray,
-    TimestampMicrosecondArray, builder::StringBuilder,
-};
+use arrow_array::ArrayRef;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::errors::ParquetError;
@@ -17,13 +14,10 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 
 use crate::StoreError;
-use crate::file::{BOOLEAN, Part, Parts, TENANTS, schema};
-use crate::head::{Form, Head, Row, Sorter, TenantHead};
+use crate::columns::{Columns, ROW_GROUP_ROWS, key_names};
+use crate::file::{Part, Parts, TENANTS, schema};
+use crate::head::{Head, Sorter, TenantHead};
 
-/// Rows of a row group: the unit of a dictionary.
-const ROW_GROUP_ROWS: usize = 128 * 1024;
-/// Bytes of text after which a row group takes no further row: a column holds 2 GiB, and its writer as much again.
-const ROW_GROUP_TEXT_BYTES: usize = 64 << 20;
 /// Rows of a page: the least that a query reads, and the most within which the compressor sees that the times of one key
 /// are those of the key before.
 const PAGE_ROWS: usize = 16 * 1024;
@@ -59,7 +53,8 @@ fn write_and_rename(dir: &Path, temporary: &Path, path: &Path, head: &Head) -> R
     let writer =
         ArrowWriter::try_new(BufWriter::new(file), schema(), Some(properties())).map_err(unencoded)?;
     let name: Arc<str> = path.file_name().unwrap_or_default().to_string_lossy().into();
-    let mut output = Output { writer, name, sorter: Sorter::new(head), keys: keys(head), parts: Vec::new() };
+    let mut output =
+        Output { writer, name, sorter: Sorter::new(head), keys: key_names(head), parts: Vec::new() };
     let mut tenants: Vec<&TenantHead> = head.tenants().iter().collect();
     tenants.sort_unstable_by(|a, b| a.name.cmp(&b.name));
     for tenant in tenants {
@@ -92,11 +87,6 @@ fn properties() -> WriterProperties {
             .set_column_encoding(path(name), Encoding::PLAIN);
     }
     properties.build()
-}
-
-fn keys(head: &Head) -> ArrayRef {
-    let names = (0..head.key_count()).map(|key| head.key_named(u32::try_from(key).unwrap_or(u32::MAX)));
-    Arc::new(StringArray::from_iter_values(names))
 }
 
 struct Output {
@@ -137,7 +127,7 @@ impl Output {
                 }
             }
         }
-        if !columns.ts.is_empty() {
+        if !columns.is_empty() {
             write_group(&mut self.writer, &mut columns, &self.keys, &mut part)?;
         }
         let groups = self.writer.flushed_row_groups().get(part.first_row_group..).unwrap_or_default();
@@ -158,86 +148,15 @@ impl Output {
     }
 }
 
-/// The rows of a row group before they are encoded.
-#[derive(Default)]
-struct Columns {
-    devices: Vec<String>,
-    device: Vec<i32>,
-    key: Vec<i32>,
-    ts: Vec<i64>,
-    value: Vec<Option<f64>>,
-    text: StringBuilder,
-    text_bytes: usize,
-    seq: Vec<i64>,
-    flags: Vec<i32>,
-}
-
-impl Columns {
-    /// How many of these rows the group takes; at least one, since a full group is written at once.
-    fn room(&self, head: &Head, rows: &[Row]) -> usize {
-        let room = rows.len().min(ROW_GROUP_ROWS - self.ts.len());
-        let mut text_bytes = self.text_bytes;
-        let enough = rows.iter().take(room).position(|row| {
-            text_bytes += head.text_bytes_of(row);
-            text_bytes >= ROW_GROUP_TEXT_BYTES
-        });
-        enough.map_or(room, |last| last + 1)
-    }
-
-    fn is_full(&self) -> bool {
-        self.ts.len() >= ROW_GROUP_ROWS || self.text_bytes >= ROW_GROUP_TEXT_BYTES
-    }
-
-    fn extend(&mut self, head: &Head, device: &str, rows: &[Row]) {
-        let code = i32::try_from(self.devices.len()).expect("a row group has fewer devices than rows");
-        self.devices.push(device.to_owned());
-        self.device.resize(self.device.len() + rows.len(), code);
-        self.key
-            .extend(rows.iter().map(|row| i32::try_from(row.key).expect("a head has fewer than 2^31 keys")));
-        self.ts.extend(rows.iter().map(|row| row.ts));
-        self.seq.extend(rows.iter().map(|row| row.seq.cast_signed()));
-        for row in rows {
-            let (number, text, boolean) = match row.form {
-                Form::Number => (Some(f64::from_bits(row.bits)), None, 0),
-                Form::Bool => (Some(f64::from_bits(row.bits)), None, BOOLEAN),
-                Form::Text => (None, Some(head.text_of(row)), 0),
-            };
-            self.text_bytes += text.map_or(0, str::len);
-            self.value.push(number);
-            self.text.append_option(text);
-            self.flags.push(i32::from(row.flags.0) | boolean);
-        }
-    }
-
-    fn take(&mut self, keys: &ArrayRef) -> Result<RecordBatch, ParquetError> {
-        let Self { devices, device, key, ts, value, mut text, seq, flags, .. } = std::mem::take(self);
-        let names: ArrayRef = Arc::new(StringArray::from(devices));
-        let device = DictionaryArray::try_new(Int32Array::from(device), names)?;
-        let key = DictionaryArray::try_new(Int32Array::from(key), Arc::clone(keys))?;
-        Ok(RecordBatch::try_new(
-            schema(),
-            vec![
-                Arc::new(device),
-                Arc::new(key),
-                Arc::new(TimestampMicrosecondArray::from(ts).with_timezone("UTC")),
-                Arc::new(Float64Array::from(value)),
-                Arc::new(text.finish()),
-                Arc::new(Int64Array::from(seq)),
-                Arc::new(Int32Array::from(flags)),
-            ],
-        )?)
-    }
-}
-
 fn write_group(
     writer: &mut ArrowWriter<BufWriter<File>>,
     columns: &mut Columns,
     keys: &ArrayRef,
     part: &mut Part,
 ) -> Result<(), ParquetError> {
-    part.points += columns.ts.len() as u64;
-    part.min_ts = columns.ts.iter().copied().min().unwrap_or(i64::MAX).min(part.min_ts);
-    part.max_ts = columns.ts.iter().copied().max().unwrap_or(i64::MIN).max(part.max_ts);
+    part.points += columns.times().len() as u64;
+    part.min_ts = columns.times().iter().copied().min().unwrap_or(i64::MAX).min(part.min_ts);
+    part.max_ts = columns.times().iter().copied().max().unwrap_or(i64::MIN).max(part.max_ts);
     writer.write(&columns.take(keys)?)?;
     writer.flush()
 }

@@ -5,6 +5,8 @@ use axum::Router;
 use axum::body::Body;
 use drover_proto::stream::v1::telemetry_server::{Telemetry, TelemetryServer};
 use drover_proto::stream::v1::*;
+use futures_util::stream::{self, BoxStream};
+use futures_util::{StreamExt, TryStreamExt};
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt;
 use serde_json::Value;
@@ -27,6 +29,22 @@ fn sample(value: value::Kind, flags: u32) -> Option<Sample> {
 
 #[tonic::async_trait]
 impl Telemetry for Stub {
+    type QueryStream = BoxStream<'static, Result<QueryResponse, Status>>;
+
+    async fn query(
+        &self,
+        request: tonic::Request<QueryRequest>,
+    ) -> Result<Response<Self::QueryStream>, Status> {
+        let request = request.into_inner();
+        let pieces = match request.sql.as_str() {
+            "wrong" => vec![Err(Status::invalid_argument("line 1, column 1: that is no query"))],
+            "breaks" => vec![Ok("{"), Err(Status::unavailable("the disk is gone"))],
+            _ => vec![Ok("{\"rows\":"), Ok("[]}")],
+        };
+        let piece = |piece: &'static str| QueryResponse { piece: piece.into() };
+        Ok(Response::new(stream::iter(pieces).map_ok(piece).boxed()))
+    }
+
     async fn range(&self, request: tonic::Request<RangeRequest>) -> Result<Response<RangeResponse>, Status> {
         let request = request.into_inner();
         if request.page_token == "wrong" {
