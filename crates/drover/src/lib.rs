@@ -5,6 +5,7 @@ mod banner;
 pub mod cli;
 mod client;
 mod commands;
+mod condition;
 pub mod config;
 mod contexts;
 mod failure;

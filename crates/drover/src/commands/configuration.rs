@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::client::Target;
 use crate::failure::{Failure, Outcome};
-use crate::output::{Format, Output};
+use crate::output::{Format, Output, note};
 use crate::setting_args::SettingArgs;
 
 #[derive(Subcommand)]
@@ -26,7 +26,7 @@ pub fn run(command: ConfigCommand, target: &Target, output: Output) -> Outcome {
 
 fn check(args: &SettingArgs, target: &Target, output: Output) -> Outcome {
     for warning in args.warnings() {
-        output.note(&format!("drover: {warning}"));
+        note(&format!("drover: {warning}"));
     }
     let problems = match args.read(&target.directory()) {
         Ok(_) => Vec::new(),

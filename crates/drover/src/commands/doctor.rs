@@ -64,7 +64,9 @@ pub async fn run(args: DoctorArgs, target: &Target, output: Output) -> Outcome {
         findings.extend(directory::look(&directory, settings.as_ref().ok()));
         findings.extend(machine::look(&directory, &settings));
     }
-    if !is_here || target.address("api").is_some() {
+    // A server that was killed left its address behind.
+    let runs = directory::is_locked(&directory) && target.address("api").is_some();
+    if !is_here || runs {
         findings.extend(server::look(target).await);
     }
     show(&findings, output)?;

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::client::{Client, Query, Target, next_page};
 use crate::failure::Outcome;
-use crate::output::{Format, Output, plain, shortened};
+use crate::output::{Format, Output, note, plain, shortened};
 use crate::period;
 
 /// Keys up to which a table has a column for each; above, a row for each point.
@@ -75,10 +75,7 @@ pub async fn run(args: TelemetryArgs, target: &Target, output: Output) -> Outcom
     let incomplete = answer.get("incomplete").and_then(Value::as_array);
     if let Some(missing) = incomplete.filter(|list| !list.is_empty()) {
         let missing: Vec<String> = missing.iter().map(plain).collect();
-        output.note(&format!(
-            "drover: the answer is incomplete, these could not be read: {}",
-            missing.join(", ")
-        ));
+        note(&format!("drover: the answer is incomplete, these could not be read: {}", missing.join(", ")));
     }
     let is_empty = answer.get("series").and_then(Value::as_object).is_none_or(Map::is_empty);
     if is_empty && output.format == Format::Table {

@@ -88,14 +88,22 @@ fn format(directory: &Path) -> Option<Finding> {
     })
 }
 
+/// Whether a server has the directory.
+pub fn is_locked(directory: &Path) -> bool {
+    lock_state(directory) == Some(true)
+}
+
+/// Taken for the moment only, shared, so that two doctors do not see each other. None where there is no lock.
+fn lock_state(directory: &Path) -> Option<bool> {
+    let file = File::open(directory.join("lock")).ok()?;
+    Some(flock(&file, FlockOperation::NonBlockingLockShared).is_err())
+}
+
 fn lock(directory: &Path) -> Option<Finding> {
-    let path = directory.join("lock");
-    let file = File::open(&path).ok()?;
-    let process = text(&path).unwrap_or_default();
-    // Taken for the moment only, shared, so that two doctors do not see each other.
-    Some(match flock(&file, FlockOperation::NonBlockingLockShared) {
-        Ok(()) => Finding::ok("lock", "no server runs in the data directory"),
-        Err(_) => Finding::ok("lock", format!("a server runs, process {}", process.trim())),
+    let process = text(&directory.join("lock")).unwrap_or_default();
+    Some(match lock_state(directory)? {
+        false => Finding::ok("lock", "no server runs in the data directory"),
+        true => Finding::ok("lock", format!("a server runs, process {}", process.trim())),
     })
 }
 
