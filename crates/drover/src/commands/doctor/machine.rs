@@ -115,7 +115,11 @@ fn user_of(port: u16) -> Option<String> {
         targets.any(|target| inodes.iter().any(|inode| target.as_os_str() == inode.as_str()))
     };
     let mut processes = fs::read_dir("/proc").ok()?.flatten().map(|entry| entry.path());
-    let process = processes.find(|process| has_socket(process))?;
+    // Beside the processes there are names for the one that asks.
+    let is_process = |path: &Path| {
+        path.file_name().is_some_and(|name| name.as_encoded_bytes().iter().all(u8::is_ascii_digit))
+    };
+    let process = processes.find(|path| is_process(path) && has_socket(path))?;
     let name = fs::read_to_string(process.join("comm")).ok()?;
     Some(format!("{} (process {})", name.trim(), process.file_name()?.to_str()?))
 }
