@@ -102,7 +102,7 @@ async fn make(sources: &Sources, stop: Stop, pieces: mpsc::Sender<Piece>) -> Res
         () = pieces.closed() => return Ok(()),
         () = stop.drain() => return Err(BackupError::Stopped),
     };
-    let sending = tokio::task::spawn_blocking(move || Sending { pieces, stop }.all(snapshot));
+    let sending = tokio::task::spawn_blocking(move || Sending { pieces, stop }.all(&snapshot));
     match sending.await {
         Ok(Ok(())) | Ok(Err(Ended::Unread)) => Ok(()),
         Ok(Err(Ended::Failed(error))) => Err(error),
@@ -122,7 +122,7 @@ struct Sending {
 }
 
 impl Sending {
-    fn all(&self, snapshot: Snapshot) -> Result<(), Ended> {
+    fn all(&self, snapshot: &Snapshot) -> Result<(), Ended> {
         let total: u64 = snapshot.entries.iter().map(|entry| entry.size_bytes).sum();
         let head = json!({
             "format": BACKUP_FORMAT,
