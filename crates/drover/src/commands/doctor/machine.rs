@@ -47,7 +47,7 @@ pub fn look(directory: &Path, settings: &Result<Configs, ConfigError>) -> Vec<Fi
     findings.push(running_clock());
     let place = existing(directory);
     findings.push(match measure(&place) {
-        Ok(took) => syncs(took),
+        Ok(took) => syncs(&took),
         Err(error) => Finding::fail(
             "fsync",
             format!("can't write to {}: {error}", place.display()),
@@ -195,7 +195,7 @@ fn measure(place: &Path) -> io::Result<Vec<Duration>> {
     Ok(took)
 }
 
-fn syncs(took: Vec<Duration>) -> Finding {
+fn syncs(took: &[Duration]) -> Finding {
     let at = |per_cent: usize| {
         let place = (took.len() * per_cent / 100).min(took.len().saturating_sub(1));
         took.get(place).copied().unwrap_or_default()
@@ -258,14 +258,14 @@ mod tests {
     #[test]
     fn syncs_are_judged_by_their_median_and_worst() {
         let many = |micros| vec![Duration::from_micros(micros); SYNCS];
-        assert_eq!(syncs(many(800)).verdict, Verdict::Ok);
-        assert_eq!(syncs(many(800)).found, "p50 0.80 ms, p99 0.80 ms");
-        assert_eq!(syncs(many(30_000)).verdict, Verdict::Warn);
-        assert_eq!(syncs(many(300_000)).verdict, Verdict::Fail);
-        assert!(syncs(many(1)).found.contains("no disk is that fast"));
+        assert_eq!(syncs(&many(800)).verdict, Verdict::Ok);
+        assert_eq!(syncs(&many(800)).found, "p50 0.80 ms, p99 0.80 ms");
+        assert_eq!(syncs(&many(30_000)).verdict, Verdict::Warn);
+        assert_eq!(syncs(&many(300_000)).verdict, Verdict::Fail);
+        assert!(syncs(&many(1)).found.contains("no disk is that fast"));
         let mut one_slow = many(800);
         *one_slow.last_mut().unwrap() = Duration::from_millis(300);
-        assert_eq!(syncs(one_slow).verdict, Verdict::Warn);
+        assert_eq!(syncs(&one_slow).verdict, Verdict::Warn);
     }
 
     #[test]
