@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::path::Path;
 
-const FILES: [&str; 8] = [
+const FILES: [&str; 9] = [
     "drover/backbone/v1/record.proto",
     "drover/devices/v1/devices.proto",
     "drover/mqtt/v1/sessions.proto",
@@ -11,6 +11,7 @@ const FILES: [&str; 8] = [
     "drover/provisioning/v1/credentials.proto",
     "drover/provisioning/v1/tenants.proto",
     "drover/sessions/v1/journal.proto",
+    "drover/stream/v1/backups.proto",
     "drover/stream/v1/telemetry.proto",
 ];
 
@@ -22,6 +23,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     tonic_prost_build::configure()
         .bytes(".drover.backbone.v1.Record.payload")
         .bytes(".drover.sessions.v1.Message")
+        .bytes(".drover.stream.v1.CreateBackupResponse.data")
         .bytes(".drover.stream.v1.QueryResponse.piece")
         .build_transport(false)
         .compile_fds(descriptors)?;

@@ -6,7 +6,9 @@
 
 mod admission;
 mod api_keys;
+pub mod archive;
 mod auth;
+mod backups;
 mod config;
 mod credentials;
 mod dead_letters;
@@ -39,6 +41,7 @@ use drover_proto::mqtt::v1::sessions_client::SessionsClient;
 use drover_proto::provisioning::v1::api_keys_client::ApiKeysClient;
 use drover_proto::provisioning::v1::credentials_client::CredentialsClient;
 use drover_proto::provisioning::v1::tenants_client::TenantsClient;
+use drover_proto::stream::v1::backups_client::BackupsClient;
 use drover_proto::stream::v1::telemetry_client::TelemetryClient;
 use drover_rpc::Link;
 use drover_runtime::{Env, Health, Metrics, Part, Stop};
@@ -57,6 +60,7 @@ pub(crate) struct Api {
     api_keys: ApiKeysClient<Link>,
     devices: DevicesClient<Link>,
     telemetry: TelemetryClient<Link>,
+    backups: BackupsClient<Link>,
     sessions: SessionsClient<Link>,
     live: Live,
     clock: Clock,
@@ -91,6 +95,7 @@ pub fn router(config: &Config, env: &Env) -> axum::Router {
         api_keys: ApiKeysClient::new(peers.link("provisioning")),
         devices: DevicesClient::new(peers.link("devices")),
         telemetry: TelemetryClient::new(peers.link("stream")).max_decoding_message_size(MAX_ANSWER_BYTES),
+        backups: BackupsClient::new(peers.link("stream")),
         sessions: SessionsClient::new(peers.link("mqtt")),
         live: env.live.clone(),
         clock: env.clock.clone(),

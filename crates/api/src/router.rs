@@ -13,7 +13,7 @@ use utoipa_axum::routes;
 use crate::error::{Problem, Sort};
 use crate::extract::{Known, MAX_BODY_BYTES, refuse_unknown};
 use crate::metrics::Requests;
-use crate::{Api, admission, api_keys, auth, credentials, dead_letters, devices, docs, events};
+use crate::{Api, admission, api_keys, auth, backups, credentials, dead_letters, devices, docs, events};
 use crate::{health, latest, ledger, live, metrics, openapi, query, sessions, telemetry, tenants, topics};
 
 /// All of it. From the outside in: counting, panics, then for what needs a token room, deadline and
@@ -38,6 +38,7 @@ fn routes(api: &Arc<Api>) -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(tenants::get))
         .routes(routes!(api_keys::create, api_keys::list))
         .routes(routes!(api_keys::get, api_keys::delete))
+        .routes(routes!(backups::create))
         .route_layer(from_fn(auth::refuse_keys));
     let protected = OpenApiRouter::<Arc<Api>>::new()
         .merge(administration)

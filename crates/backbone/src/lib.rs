@@ -12,6 +12,7 @@ mod partition;
 mod producer;
 mod queue;
 mod reader;
+mod snapshot;
 mod stats;
 mod ticket;
 
@@ -22,5 +23,6 @@ pub use log::{Log, LogError, LogOptions};
 pub use partition::{Offset, PARTITIONS, Shard, Stream, partition_of, sequence, shard_of};
 pub use producer::{Producer, ProducerOptions, Refused};
 pub use reader::Reader;
+pub use snapshot::{Kept, LogFile};
 pub use stats::{LogStats, SYNC_BOUNDS_US};
 pub use ticket::Ticket;

@@ -11,6 +11,7 @@ use crate::health::LogHealth;
 use crate::partition::{Offset, Shard, Stream};
 use crate::queue::Queue;
 use crate::reader::{ReadLog, Reader};
+use crate::snapshot::{Kept, LogFile};
 use crate::stats::LogStats;
 
 /// How a log is kept.
@@ -109,6 +110,8 @@ pub(crate) trait LogBackend: Send + Sync {
     fn end(&self, stream: Stream, shard: Shard) -> Offset;
     fn truncate(&self, stream: Stream, shard: Shard, below: Offset);
     fn hold(&self, stream: Stream, shard: Shard, from: Offset);
+    fn keep(&self) -> Kept;
+    fn files(&self) -> Vec<LogFile>;
     fn appended(&self, tenant: &str) -> u64;
     fn is_full(&self) -> bool;
     fn health(&self) -> LogHealth;
@@ -171,6 +174,16 @@ impl Log {
     /// the owner of a stream.
     pub fn hold(&self, stream: Stream, shard: Shard, from: Offset) {
         self.0.hold(stream, shard, from);
+    }
+
+    /// Keeps everything until the answer is dropped, whatever [`Self::truncate`] allows meanwhile.
+    pub fn keep(&self) -> Kept {
+        self.0.keep()
+    }
+
+    /// The files as they are now: everything that is durable, of every stream and shard. A log opened on copies of them is this one.
+    pub fn files(&self) -> Vec<LogFile> {
+        self.0.files()
     }
 
     /// Telemetry and event records of a tenant that became durable since the log was opened. Counted before any ticket resolves and

@@ -56,6 +56,15 @@ impl Db {
         pools.begin().await
     }
 
+    /// Writes a copy of the whole database, as of the moment at which this begins, to a new file. Writers go on meanwhile.
+    ///
+    /// # Errors
+    /// When the file is there already, the disk is full, or a page of the database can't be read.
+    pub async fn copy_to(&self, path: &Path) -> Result<(), DbError> {
+        let Backend::Sqlite(pools) = &self.0;
+        pools.copy_to(path).await
+    }
+
     /// Waits for what is under way and closes the file. Later calls fail with kind `Unavailable`.
     pub async fn close(&self) {
         let Backend::Sqlite(pools) = &self.0;

@@ -101,6 +101,12 @@ impl Pools {
         }
     }
 
+    pub(crate) async fn copy_to(&self, path: &Path) -> Result<(), DbError> {
+        let mut reader = self.readers.acquire().await?;
+        sqlx::query("VACUUM INTO $1").bind(path.to_string_lossy()).execute(&mut *reader).await?;
+        Ok(())
+    }
+
     pub(crate) async fn close(&self) {
         self.readers.close().await;
         self.writer.close().await;

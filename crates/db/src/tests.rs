@@ -118,6 +118,22 @@ async fn what_was_committed_is_there_after_reopening() {
 }
 
 #[tokio::test]
+async fn a_copy_holds_what_was_committed_before_it_began() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = fresh(&dir).await;
+    let mut tx = db.begin().await.unwrap();
+    insert(&mut tx, "a").await.unwrap();
+    tx.commit().await.unwrap();
+    let mut open = db.begin().await.unwrap();
+    insert(&mut open, "b").await.unwrap();
+    let path = dir.path().join("copy.db");
+    db.copy_to(&path).await.unwrap();
+    open.commit().await.unwrap();
+    assert_eq!((count(&Db::open(&path).await.unwrap()).await, count(&db).await), (1, 2));
+    assert!(db.copy_to(&path).await.is_err(), "a copy never overwrites");
+}
+
+#[tokio::test]
 async fn the_writer_syncs_at_every_commit() {
     let dir = tempfile::tempdir().unwrap();
     let db = fresh(&dir).await;

@@ -3,12 +3,13 @@
 use std::process::ExitCode;
 
 use clap::builder::Resettable;
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::client::{CONNECTION, Target};
 use crate::commands::{
-    api_key, completions, configuration, credential, deadletters, demo, device, health, ledger, query,
-    session, tail, telemetry, tenant, topic,
+    api_key, backup, completions, configuration, context, credential, deadletters, demo, device, doctor,
+    health, ledger, login, man, query, restore, session, tail, telemetry, tenant, topic,
 };
 use crate::failure::{Failure, Outcome};
 use crate::output::{Format, Output, note};
@@ -21,7 +22,15 @@ Exit codes:
   2  wrong usage
   3  not found
   4  denied: no token, a wrong one, or not enough rights
-  5  no server reached";
+  5  no server reached
+
+Which server, and as whom; what comes first counts:
+  1  --url, --token, --tenant; --context
+  2  DROVER_URL, DROVER_TOKEN, DROVER_TENANT
+  3  --data-dir or DROVER_DATA_DIR: the server that runs there, with its administrator's token
+  4  the context that `drover login` saved, or DROVER_CONTEXT
+  5  ./drover-data, else http://127.0.0.1:8080
+A token of 3 to 5 is sent to the server that it belongs to and to no other.";
 
 /// Drover: the IoT platform that you run yourself.
 #[derive(Parser)]
@@ -41,6 +50,9 @@ pub struct Cli {
         help_heading = CONNECTION
     )]
     output: Format,
+    /// Only the output and errors: no hints, no progress
+    #[arg(short, long, global = true, help_heading = CONNECTION)]
+    quiet: bool,
     #[command(subcommand)]
     command: Command,
 }
@@ -81,22 +93,44 @@ enum Command {
     Deadletters(deadletters::DeadlettersArgs),
     /// Which parts of the server are well
     Health,
+    /// Try a server and a token, and save them for later commands
+    Login(login::LoginArgs),
+    /// Servers that `drover login` saved
+    #[command(subcommand)]
+    Context(context::ContextCommand),
+    /// What may keep Drover from working well here, and what to do about it
+    Doctor(doctor::DoctorArgs),
+    /// Keep the whole installation in a folder, while the server runs
+    Backup(backup::BackupArgs),
+    /// Make a data directory of a backup
+    Restore(restore::RestoreArgs),
     /// The server's settings
     #[command(subcommand)]
     Config(configuration::ConfigCommand),
     /// A completion script for a shell
     Completions(completions::CompletionsArgs),
+    /// Manual pages
+    Man(man::ManArgs),
 }
 
 /// Runs the program's command line.
 pub fn main() -> ExitCode {
     let matches = without_empty_variables(command_line()).get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let output = Output::new(cli.output).quiet(cli.quiet);
     let outcome = match cli.command {
-        Command::Up(args) => return up::up(args),
-        Command::Config(command) => configuration::run(command, &cli.target, Output::new(cli.output)),
-        Command::Completions(args) => completions::run(&args, &mut Cli::command()),
-        command => in_runtime(remote(command, &cli.target, Output::new(cli.output))),
+        Command::Up(args) => return up::up(args, cli.quiet),
+        Command::Config(command) => configuration::run(command, &cli.target, output),
+        Command::Context(command) => context::run(command, &cli.target, output),
+        Command::Restore(args) => restore::run(&args, &cli.target, output),
+        Command::Completions(args) => completions::run(&args, &mut command_line()),
+        Command::Man(args) => man::run(&args, command_line(), output),
+        Command::Demo(args) => in_runtime(demo::run(args, &cli.target, output)),
+        Command::Login(args) => in_runtime(login::run(args, &cli.target, output)),
+        command => cli
+            .target
+            .with_context(|id| is_flag(&matches, id))
+            .and_then(|target| in_runtime(remote(command, &target, output))),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -107,13 +141,26 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// Whether an option stands on the command line rather than in the environment.
+fn is_flag(matches: &ArgMatches, id: &str) -> bool {
+    matches.value_source(id) == Some(ValueSource::CommandLine)
+}
+
 /// The tree, in which a command does not offer global options that mean nothing to it.
 fn command_line() -> clap::Command {
-    let hidden: [(&str, &[&str]); 4] = [
-        ("up", &["url", "token", "tenant", "output"]),
-        ("demo", &["url", "token", "tenant", "output"]),
-        ("config", &["url", "token", "tenant"]),
-        ("completions", &["url", "token", "tenant", "output", "data_dir"]),
+    let remote = ["url", "token", "tenant", "context"];
+    let no_server = [&remote[..], &["config_dir"]].concat();
+    let no_output = [&no_server[..], &["output"]].concat();
+    let nothing = [&no_output[..], &["data_dir"]].concat();
+    let hidden = [
+        ("up", no_output.clone()),
+        ("demo", no_output),
+        ("config", no_server.clone()),
+        ("restore", no_server),
+        ("context", [&remote[..], &["data_dir"]].concat()),
+        ("login", vec!["context", "output"]),
+        ("completions", [&nothing[..], &["quiet"]].concat()),
+        ("man", nothing),
     ];
     hidden.into_iter().fold(Cli::command(), |command, (name, options)| {
         let options =
@@ -142,7 +189,6 @@ fn in_runtime(work: impl Future<Output = Outcome>) -> Outcome {
 
 async fn remote(command: Command, target: &Target, output: Output) -> Outcome {
     match command {
-        Command::Demo(args) => demo::run(args, target).await,
         Command::Device(command) => device::run(command, target, output).await,
         Command::Credential(command) => credential::run(command, target, output).await,
         Command::ApiKey(command) => api_key::run(command, target, output).await,
@@ -155,7 +201,16 @@ async fn remote(command: Command, target: &Target, output: Output) -> Outcome {
         Command::Ledger => ledger::run(target, output).await,
         Command::Deadletters(args) => deadletters::run(args, target, output).await,
         Command::Health => health::run(target, output).await,
-        Command::Up(_) | Command::Config(_) | Command::Completions(_) => Ok(()),
+        Command::Doctor(args) => doctor::run(args, target, output).await,
+        Command::Backup(args) => backup::run(args, target, output).await,
+        Command::Up(_)
+        | Command::Demo(_)
+        | Command::Config(_)
+        | Command::Login(_)
+        | Command::Context(_)
+        | Command::Restore(_)
+        | Command::Completions(_)
+        | Command::Man(_) => Ok(()),
     }
 }
 

@@ -6,10 +6,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use reqwest::header::{ACCEPT, LINK};
+use reqwest::header::{ACCEPT, DATE, LINK};
+use reqwest::redirect;
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::Value;
 
+use crate::contexts::{Contexts, file};
 use crate::failure::{Code, Failure, Outcome};
 
 /// Where `drover up` serves the API when nothing else is said.
@@ -28,10 +30,10 @@ pub const CONNECTION: &str = "Connection and output";
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = CONNECTION)]
 pub struct Target {
-    /// Address of the API; without it, that of the server that runs in the data directory
+    /// Address of the API; without it, see the end of `drover help`
     #[arg(long, global = true, env = "DROVER_URL", value_name = "URL")]
     pub url: Option<String>,
-    /// Token; without it, the administrator's of the data directory
+    /// Token; without it, that of the context, or the administrator's of the data directory
     #[arg(long, global = true, env = "DROVER_TOKEN", hide_env_values = true)]
     pub token: Option<String>,
     /// Act in this tenant (platform administrators only)
@@ -40,12 +42,51 @@ pub struct Target {
     /// Data directory of the local server [default: drover-data]
     #[arg(long, global = true, env = "DROVER_DATA_DIR", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
+    /// A server that `drover login` saved; without it, the one in use
+    #[arg(long, global = true, env = "DROVER_CONTEXT", value_name = "NAME")]
+    pub context: Option<String>,
+    /// Where saved contexts are [default: drover in the user's folder of settings]
+    #[arg(long, global = true, env = "DROVER_CONFIG_DIR", value_name = "DIR", hide_short_help = true)]
+    pub config_dir: Option<PathBuf>,
 }
 
 impl Target {
     /// The directory in which a local server keeps its state.
     pub fn directory(&self) -> PathBuf {
         self.data_dir.clone().unwrap_or_else(|| DEFAULT_DATA_DIR.into())
+    }
+
+    /// With what a saved context says, unless something else names a server. `is_flag` tells what stands on the command line, which
+    /// overrules the environment.
+    pub fn with_context(mut self, is_flag: impl Fn(&str) -> bool) -> Outcome<Self> {
+        let is_named = is_flag("context");
+        if is_named && (is_flag("url") || is_flag("data_dir")) {
+            let problem = "--context names a server already: leave out --url and --data-dir";
+            return Err(Failure::new(Code::Usage, problem));
+        }
+        let is_local = |url: &String| {
+            self.data_dir.as_ref().is_some_and(|directory| {
+                address_in(directory, "api").is_some_and(|address| *url == format!("http://{address}"))
+            })
+        };
+        if self.url.as_ref().is_some_and(|url| !is_local(url)) && !is_flag("data_dir") {
+            // The token in a directory of the environment is not for a server that is not there.
+            self.data_dir = None;
+        }
+        let file = file(self.config_dir.as_deref());
+        if !is_named && (self.url.is_some() || self.data_dir.is_some() || file.is_err()) {
+            self.context = None;
+            return Ok(self);
+        }
+        let contexts = Contexts::load(&file?)?;
+        let Some(name) = self.context.take().or_else(|| contexts.current.clone()) else { return Ok(self) };
+        let saved = contexts.get(&name)?;
+        // A token or tenant of the environment belongs to the server of the environment.
+        let is_meant = |what| !is_named || is_flag(what);
+        self.token = self.token.filter(|_| is_meant("token")).or_else(|| Some(saved.token.clone()));
+        self.tenant = self.tenant.filter(|_| is_meant("tenant")).or_else(|| saved.tenant.clone());
+        (self.url, self.data_dir, self.context) = (Some(saved.url.clone()), None, Some(name));
+        Ok(self)
     }
 
     /// Addresses that the local server wrote down; `None` for a server named by URL.
@@ -70,11 +111,14 @@ impl Target {
         };
         let http = reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
+            // A token goes to the server that was named and to no other.
+            .redirect(redirect::Policy::none())
             .user_agent(concat!("drover/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|error| Failure::failed(format!("can't set up HTTP: {error}")))?;
         let looked_for = is_local.then(|| self.directory().join("admin.token"));
-        Ok(Client { http, base, token, looked_for, tenant: self.tenant.clone() })
+        let context = self.context.clone();
+        Ok(Client { http, base, token, looked_for, context, tenant: self.tenant.clone() })
     }
 }
 
@@ -147,7 +191,15 @@ pub struct Client {
     token: Option<String>,
     /// The file in which there was no token, when none was given.
     looked_for: Option<PathBuf>,
+    /// The saved context that named it.
+    context: Option<String>,
     tenant: Option<String>,
+}
+
+/// What `/v1/health` answers.
+pub struct Health {
+    pub date: Option<String>,
+    pub body: Value,
 }
 
 /// Query parameters.
@@ -156,6 +208,10 @@ pub type Query = Vec<(&'static str, String)>;
 impl Client {
     pub fn base(&self) -> &str {
         &self.base
+    }
+
+    pub fn token(&self) -> Option<&str> {
+        self.token.as_deref()
     }
 
     pub async fn get(&self, path: &str, query: &Query) -> Outcome<Value> {
@@ -188,6 +244,11 @@ impl Client {
         self.send(self.request(Method::GET, path).query(query)).await
     }
 
+    /// A POST without a body and without a deadline for the whole answer.
+    pub async fn begin(&self, path: &str) -> Outcome<Response> {
+        self.send(self.request(Method::POST, path)).await
+    }
+
     /// A POST whose answer is wanted in a form, without a deadline for the whole of it.
     pub async fn ask(&self, path: &str, body: &Value, form: &str) -> Outcome<Response> {
         self.send(self.request(Method::POST, path).json(body).header(ACCEPT, form)).await
@@ -199,6 +260,14 @@ impl Client {
         let response = request.send().await.map_err(|error| self.unreachable(&error))?;
         let status = response.status();
         Ok((status, self.json(response).await?))
+    }
+
+    /// The health, whatever it is, and the time that the server gives its answer.
+    pub async fn health(&self) -> Outcome<Health> {
+        let request = self.request(Method::GET, "/v1/health").timeout(ANSWER_TIMEOUT);
+        let response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        let date = response.headers().get(DATE).and_then(|date| date.to_str().ok()).map(str::to_owned);
+        Ok(Health { date, body: self.json(response).await? })
     }
 
     /// The items of a list, over as many pages as it takes to have `limit`.
@@ -256,6 +325,11 @@ impl Client {
 
     /// What became of the token, for a server that wants another.
     fn tried(&self) -> String {
+        if let Some(context) = &self.context {
+            return format!(
+                "the server does not know the token (context {context}; `drover login` saves another)"
+            );
+        }
         match (&self.token, &self.looked_for) {
             (Some(_), _) => "the server does not know this token".to_owned(),
             (None, Some(path)) => format!("a token is needed, and there is none in {}", path.display()),
@@ -280,8 +354,9 @@ impl Client {
         Failure::new(
             Code::Unreachable,
             format!(
-                "no Drover answers at {} ({reason}): start one with `drover up`, or name it with --url or --data-dir",
-                self.base
+                "no Drover answers at {}{} ({reason}): start one with `drover up`, or name it with --url or --data-dir",
+                self.base,
+                self.context.as_ref().map(|name| format!(", context {name}")).unwrap_or_default()
             ),
         )
     }

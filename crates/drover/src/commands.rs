@@ -1,15 +1,21 @@
 //! One file for each noun of the command line: its arguments, its call, its columns.
 
 pub mod api_key;
+pub mod backup;
 pub mod completions;
 pub mod configuration;
+pub mod context;
 pub mod credential;
 pub mod deadletters;
 pub mod demo;
 pub mod device;
+pub mod doctor;
 pub mod health;
 pub mod ledger;
+pub mod login;
+pub mod man;
 pub mod query;
+pub mod restore;
 pub mod session;
 pub mod tail;
 pub mod telemetry;

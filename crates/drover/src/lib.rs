@@ -1,10 +1,13 @@
 //! The program `drover`: every service in one process (`up`), the demonstration, and the operator's command line.
 
+mod backup_folder;
 mod banner;
 pub mod cli;
 mod client;
 mod commands;
+mod condition;
 pub mod config;
+mod contexts;
 mod failure;
 mod fleet;
 mod local_server;

@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal, Write};
 
 use clap::ValueEnum;
 use comfy_table::{ContentArrangement, Table, presets};
+use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
 
 use crate::failure::{Failure, Outcome};
@@ -25,11 +26,39 @@ pub type Column = (&'static str, fn(&Value) -> String);
 pub struct Output {
     pub format: Format,
     terminal: bool,
+    quiet: bool,
 }
 
 impl Output {
     pub fn new(format: Format) -> Self {
-        Self { format, terminal: io::stdout().is_terminal() }
+        Self { format, terminal: io::stdout().is_terminal(), quiet: false }
+    }
+
+    /// Without anything beside the output, errors excepted.
+    #[must_use]
+    pub fn quiet(self, quiet: bool) -> Self {
+        Self { quiet, ..self }
+    }
+
+    pub fn is_quiet(&self) -> bool {
+        self.quiet
+    }
+
+    /// Says something beside the output, unless that is to be quiet.
+    pub fn note(&self, text: &str) {
+        if !self.quiet {
+            note(text);
+        }
+    }
+
+    /// A bar on standard error for work of so many bytes; it shows nothing in a pipe, and when the output is quiet.
+    pub fn bytes_bar(&self, total: u64, doing: &'static str) -> ProgressBar {
+        if self.quiet {
+            return ProgressBar::hidden();
+        }
+        let template = "{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}";
+        let style = ProgressStyle::with_template(template).expect("the template is right");
+        ProgressBar::new(total).with_style(style).with_message(doing)
     }
 
     /// Prints items: a row each, or one JSON or YAML array.
@@ -53,7 +82,7 @@ impl Output {
     /// Prints a table whose columns are known only now. Not for JSON or YAML.
     pub fn rows(&self, titles: &[String], rows: Vec<Vec<String>>) -> Outcome {
         if rows.is_empty() {
-            note("drover: there are none");
+            self.note("drover: there are none");
         }
         if self.terminal {
             let mut table = Table::new();

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Args;
-use drover_runtime::{Env, Part, Program, Stop, limits, logs, signals};
+use drover_runtime::{Announcement, Env, Part, Program, Stop, limits, logs, signals};
 
 use crate::config::Configs;
 use crate::setting_args::SettingArgs;
@@ -25,9 +25,9 @@ pub struct UpArgs {
     settings: SettingArgs,
 }
 
-/// Runs every part until a signal comes. Errors are said here.
-pub fn up(args: UpArgs) -> ExitCode {
-    match start(args) {
+/// Runs every part until a signal comes. Errors are said here; `quiet` leaves out where everything is.
+pub fn up(args: UpArgs, quiet: bool) -> ExitCode {
+    match start(args, quiet) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Nobody is left to tell when stderr is closed.
@@ -37,7 +37,7 @@ pub fn up(args: UpArgs) -> ExitCode {
     }
 }
 
-fn start(args: UpArgs) -> anyhow::Result<()> {
+fn start(args: UpArgs, quiet: bool) -> anyhow::Result<()> {
     if args.end_with_parent {
         end_with_parent().context("the end of the parent process")?;
     }
@@ -54,7 +54,7 @@ fn start(args: UpArgs) -> anyhow::Result<()> {
         builder.worker_threads(configs.runtime.process.worker_threads);
     }
     let runtime = builder.thread_name("drover").enable_all().build().context("threads")?;
-    let outcome = runtime.block_on(serve(configs, args.data_dir));
+    let outcome = runtime.block_on(serve(configs, args.data_dir, quiet));
     // What did not end within its deadline must not keep the process.
     runtime.shutdown_background();
     outcome
@@ -71,12 +71,17 @@ fn end_with_parent() -> std::io::Result<()> {
     Ok(())
 }
 
-async fn serve(configs: Configs, data_dir: PathBuf) -> anyhow::Result<()> {
+async fn serve(configs: Configs, data_dir: PathBuf, quiet: bool) -> anyhow::Result<()> {
     let stop = Stop::default();
     signals::watch(stop.clone()).context("signals")?;
     let program = Program::new(configs.runtime.clone(), data_dir.clone());
     let build = |env: Env| async move { parts(configs, &env).await };
-    drover_runtime::run(program, stop, build, |announcement| banner::show(announcement, &data_dir)).await
+    let announce = |announcement: &Announcement| {
+        if !quiet {
+            banner::show(announcement, &data_dir);
+        }
+    };
+    drover_runtime::run(program, stop, build, announce).await
 }
 
 /// Every part of Drover, in the order in which they are told of.

@@ -17,32 +17,35 @@ const LONGEST_WAIT: Duration = Duration::from_secs(15);
 /// Makes a line of a message: the stream's name, the message, whether there are colours.
 pub type Line = fn(&str, &Value, bool) -> String;
 
+/// Says whether a message is wanted, and may take from it what is not.
+pub type Keep = dyn Fn(&str, &mut Value) -> bool + Send + Sync;
+
 /// Prints messages until `count` of them came. Reconnects by itself, and says so.
 pub async fn watch(
     client: &Client,
     (path, query): (&str, &Query),
     count: Option<u64>,
     output: Output,
-    line: Line,
+    (keep, line): (&Keep, Line),
 ) -> Outcome {
     let mut left = count;
     let mut response = client.stream(path, query).await?;
     loop {
-        let Some(reason) = print_all(response, output, &mut left, line).await? else { return Ok(()) };
-        note(&format!("drover: the stream ended ({reason}); connecting again"));
-        response = reconnect(client, (path, query)).await?;
+        let Some(reason) = print_all(response, output, &mut left, (keep, line)).await? else { return Ok(()) };
+        output.note(&format!("drover: the stream ended ({reason}); connecting again"));
+        response = reconnect(client, (path, query), output).await?;
     }
 }
 
 /// Tries until the server answers. A refusal ends it.
-async fn reconnect(client: &Client, (path, query): (&str, &Query)) -> Outcome<Response> {
+async fn reconnect(client: &Client, (path, query): (&str, &Query), output: Output) -> Outcome<Response> {
     let mut wait = FIRST_WAIT;
     loop {
         tokio::time::sleep(wait).await;
         match client.stream(path, query).await {
             Err(failure) if failure.code == Code::Unreachable => {
                 wait = (wait * 2).min(LONGEST_WAIT);
-                note(&format!("drover: no answer yet; trying again in {:.1} s", wait.as_secs_f32()));
+                output.note(&format!("drover: no answer yet; trying again in {:.1} s", wait.as_secs_f32()));
             }
             other => return other,
         }
@@ -54,7 +57,7 @@ async fn print_all(
     response: Response,
     output: Output,
     left: &mut Option<u64>,
-    line: Line,
+    (keep, line): (&Keep, Line),
 ) -> Outcome<Option<String>> {
     let mut parser = Parser::default();
     let mut pieces = response.bytes_stream();
@@ -74,22 +77,31 @@ async fn print_all(
                 note(&format!("drover: this reader is too slow and missed messages: {}", event.data));
                 continue;
             }
-            print(&event, output, line)?;
+            if !print(&event, output, (keep, line))? {
+                continue;
+            }
             *left = left.map(|left| left - 1);
         }
     }
     Ok(None)
 }
 
-fn print(event: &Event, output: Output, line: Line) -> Outcome {
+/// Prints a message if it is one that is wanted; whether it is.
+fn print(event: &Event, output: Output, (keep, line): (&Keep, Line)) -> Outcome<bool> {
     let Ok(mut message) = serde_json::from_str::<Value>(&event.data) else {
-        return output.line(&format!("{}: {}", event.name, event.data));
+        output.line(&format!("{}: {}", event.name, event.data))?;
+        return Ok(true);
     };
+    if !keep(&event.name, &mut message) {
+        return Ok(false);
+    }
     if output.format == Format::Table {
-        return output.line(&line(&event.name, &message, output.colours()));
+        output.line(&line(&event.name, &message, output.colours()))?;
+        return Ok(true);
     }
     if let Value::Object(fields) = &mut message {
         fields.insert("stream".to_owned(), Value::String(event.name.clone()));
     }
-    output.stream_item(&message)
+    output.stream_item(&message)?;
+    Ok(true)
 }

@@ -38,6 +38,27 @@ fn there_are_completions_for_every_shell() {
 }
 
 #[test]
+fn there_is_a_manual_page_for_every_command() {
+    let page = drover(&["man"]);
+    assert!(String::from_utf8_lossy(&page.stdout).contains(".TH drover 1"));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("man1");
+    let written = drover(&["man", "--out", path.to_str().unwrap(), "--quiet"]);
+    assert!(written.status.success() && written.stderr.is_empty(), "{}", said(&written));
+    for name in ["drover", "drover-up", "drover-device", "drover-device-create", "drover-backup"] {
+        let page = std::fs::read_to_string(path.join(format!("{name}.1"))).unwrap();
+        assert!(page.contains(&format!(".TH {name} 1")) && page.contains(".SH SYNOPSIS"), "{name}");
+    }
+}
+
+#[test]
+fn a_backup_goes_into_folders_only_and_says_so() {
+    let output = drover(&["restore", "s3://bucket/prefix", "--check"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(said(&output).contains("folders only"), "{}", said(&output));
+}
+
+#[test]
 fn a_variable_that_is_empty_is_one_that_is_not_set() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().to_str().unwrap();

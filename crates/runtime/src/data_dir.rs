@@ -18,6 +18,23 @@ use crate::Rng;
 
 /// The format that this program reads and writes.
 pub const FORMAT_VERSION: u32 = 1;
+/// The database in it.
+pub const DATABASE: &str = "drover.db";
+/// The folder of the log in it.
+pub const LOG: &str = "log";
+/// The other files in it that an installation needs to go on elsewhere, and whether they hold secrets.
+pub const OWN_FILES: [(&str, bool); 8] = [
+    ("VERSION", false),
+    ("epoch", false),
+    ("admin.token", true),
+    ("ca.crt", false),
+    ("ca.key", true),
+    ("server.crt", false),
+    ("server.key", true),
+    ("drover.toml", true),
+];
+/// In a directory that a restore has not finished.
+pub const RESTORING: &str = "restore.unfinished";
 /// Mode of files that hold secrets.
 const SECRET: u32 = 0o600;
 /// Mode of all other files.
@@ -50,6 +67,15 @@ pub enum DataDirError {
         path: PathBuf,
         /// The first of them.
         found: PathBuf,
+    },
+    /// A restore into it did not come to its end.
+    #[error(
+        "{} holds a restore that did not come to its end; run `drover restore` again, or choose another --data-dir",
+        path.display()
+    )]
+    Restoring {
+        /// The directory.
+        path: PathBuf,
     },
     /// A newer program wrote it.
     #[error(
@@ -245,6 +271,9 @@ impl DataDir {
 /// A directory without a format version is new: nothing but what may precede the first start is in it.
 fn refuse_foreign(path: &Path) -> Result<(), DataDirError> {
     let io = |error| DataDirError::Io { path: path.to_owned(), error };
+    if path.join(RESTORING).try_exists().map_err(io)? {
+        return Err(DataDirError::Restoring { path: path.to_owned() });
+    }
     if path.join("VERSION").try_exists().map_err(io)? {
         return Ok(());
     }

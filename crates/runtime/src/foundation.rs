@@ -14,6 +14,7 @@ use serde::Deserialize;
 
 use crate::certificates::{Certificates, TlsSettings, server_names};
 use crate::config::Range;
+use crate::data_dir::{DATABASE, LOG};
 use crate::{DataDir, Env, Health, Metrics, PartHealth, Program, Section, Status, Stop, Tasks};
 
 /// Section `[log]`.
@@ -100,7 +101,7 @@ pub(crate) async fn open(
     tasks.spawn("log health", follow(log.clone(), health.part("log"), stop.clone()));
     let producer_id = u64::from_le_bytes(program.rng.bytes());
     let producer = Producer::new(&log, settings.producer(producer_id, data_dir.next_epoch()?));
-    let db = Db::open(&data_dir.file("drover.db")).await.context("drover.db")?;
+    let db = Db::open(&data_dir.file(DATABASE)).await.context(DATABASE)?;
 
     Ok(Env {
         log,
@@ -132,7 +133,7 @@ fn certificates(
 
 /// Off the async threads: it reads the end of each log.
 async fn open_log(data_dir: &DataDir, options: LogOptions) -> anyhow::Result<Log> {
-    let url = format!("embedded:{}", data_dir.file("log").display());
+    let url = format!("embedded:{}", data_dir.file(LOG).display());
     let log = tokio::task::spawn_blocking(move || Log::open(&url, options)).await?;
     log.context("section [log]")
 }

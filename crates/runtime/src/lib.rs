@@ -4,7 +4,7 @@
 pub mod certificates;
 mod clock;
 pub mod config;
-mod data_dir;
+pub mod data_dir;
 mod env;
 mod foundation;
 mod health;

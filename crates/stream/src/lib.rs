@@ -2,8 +2,10 @@
 //! ledger, and answers questions about all of it.
 //!
 //! `pipeline` reads and decides when to commit; `batch` turns records into points and rows; `commit` makes them durable with the
-//! offset that they cover; `compaction` merges files; `store` holds the SQL; `tables` is what queries see beside points; `service` answers.
+//! offset that they cover; `compaction` merges files; `store` holds the SQL; `tables` is what queries see beside points; `service`
+//! answers; `backup` copies all of it and the rest of the installation.
 
+mod backup;
 mod batch;
 mod commit;
 mod compaction;
@@ -20,6 +22,7 @@ mod tables;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use drover_proto::stream::v1::backups_server::BackupsServer;
 use drover_proto::stream::v1::telemetry_server::TelemetryServer;
 use drover_runtime::{Env, Part};
 use drover_timeseries::{DeviceBounds, Engine, QueryBounds, StoreOptions};
@@ -41,7 +44,7 @@ pub async fn build(config: Config, env: &Env) -> anyhow::Result<Part> {
         text_bytes: config.max_latest_text_bytes_per_device,
     };
     let options = StoreOptions { shards: env.log.shards(), device_bounds, ..StoreOptions::default() };
-    let points = drover_timeseries::Store::open(env.db.clone(), env.data_dir.join("points"), options)
+    let points = drover_timeseries::Store::open(env.db.clone(), env.data_dir.join(backup::POINTS), options)
         .await
         .context("opening the time-series files")?;
     let ledger = ledger::Ledger::new(env.log.clone(), store.counts().await?);
@@ -61,12 +64,14 @@ pub async fn build(config: Config, env: &Env) -> anyhow::Result<Part> {
         health: env.health.part("compaction"),
         env: env.clone(),
     };
+    let backup = backup::Backup::new(env, points.clone()).context("the folder of an earlier backup")?;
     let tables = tables::all(&env.db, &env.peers);
     let queries =
         Engine::new(points.clone(), tables, query_bounds(&context.config), env.data_dir.join("queries"));
     let service = service::Service { store, points, queries, ledger, shards: env.log.shards() };
     Ok(Part::new("stream")
         .grpc(TelemetryServer::new(service))
+        .grpc(BackupsServer::new(backup))
         .task("pipeline", pipeline::run(context))
         .task("compaction", compaction::run(compaction)))
 }

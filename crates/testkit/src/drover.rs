@@ -228,6 +228,8 @@ fn started_by(starter: &[&str], arguments: &[&str]) -> tokio::process::Command {
     for variable in ["DROVER_URL", "DROVER_TOKEN", "DROVER_TENANT", "DROVER_DATA_DIR", "DROVER_OUTPUT"] {
         command.env_remove(variable);
     }
+    // Nor what the person who runs the tests saved.
+    command.env_remove("DROVER_CONTEXT").env("DROVER_CONFIG_DIR", "/nonexistent");
     command
 }
 

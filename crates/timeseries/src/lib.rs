@@ -22,6 +22,7 @@ mod newest;
 mod range;
 mod read;
 mod sample;
+mod snapshot;
 mod sql;
 mod store;
 mod write;
@@ -35,6 +36,7 @@ pub use flush::Flush;
 pub use head::{DeviceSlot, HeadWriter};
 pub use newest::MAX_ANSWER_SAMPLES;
 pub use sample::{Aggregation, RangeAnswer, RangeQuery, Sample};
+pub use snapshot::{Linked, link_files};
 pub use sql::{Answer, Engine, Filter, Format, Query, QueryBounds, QueryError, Table};
 pub use store::{LatestPage, MAX_LATEST_DEVICES, NumberedSamples, Store, StoreOptions, StoreStats};
 

@@ -64,6 +64,11 @@ fn listed(row: &SqliteRow, file: Arc<str>) -> Result<Listed, StoreError> {
     })
 }
 
+/// The names of all files.
+pub(crate) async fn names(db: &SqlitePool) -> Result<Vec<String>, StoreError> {
+    Ok(sqlx::query_scalar("SELECT DISTINCT file FROM point_file ORDER BY file").fetch_all(db).await?)
+}
+
 /// Names a part.
 pub(crate) async fn add(
     db: &mut SqliteConnection,

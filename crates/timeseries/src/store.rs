@@ -4,7 +4,7 @@ mod open;
 mod page;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -225,6 +225,11 @@ impl Store {
     ) -> Result<LatestPage, StoreError> {
         page::read(&self.0, tenant.as_str(), after.unwrap_or(""), limit.min(MAX_LATEST_DEVICES as usize + 1))
             .await
+    }
+
+    /// The folder of the files.
+    pub fn folder(&self) -> &Path {
+        &self.0.dir
     }
 
     /// Whether answers are complete, as far as is known.

@@ -156,6 +156,9 @@ impl Files {
         let below = self.log.truncate_below.load(Ordering::Acquire);
         let below = below.min(self.log.held_from.load(Ordering::Acquire));
         self.log.forget_below(below);
+        if self.log.common.kept.load(Ordering::Acquire) > 0 {
+            return;
+        }
         let mut gone = Vec::new();
         {
             let mut segments = self.log.segments.lock();

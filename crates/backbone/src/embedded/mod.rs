@@ -20,6 +20,7 @@ use tokio::sync::watch;
 
 use self::disk::{Disk, RealDisk, sync_directory};
 use self::reader::EmbeddedReader;
+pub(crate) use self::segment::Segment;
 use self::shard::{Common, ShardLog};
 use self::writer::Writer;
 use crate::health::{Health, LogHealth};
@@ -27,6 +28,7 @@ use crate::log::{LogBackend, LogError, LogOptions};
 use crate::partition::{Offset, PARTITIONS, Shard, Stream};
 use crate::queue::{Queue, Tenants};
 use crate::reader::ReadLog;
+use crate::snapshot::{Kept, LogFile};
 use crate::stats::{Counters, LogStats};
 
 /// File that tells how many shards the log was installed with.
@@ -58,6 +60,7 @@ impl EmbeddedLog {
             health: Health::default(),
             counters: Counters::default(),
             tenants: Arc::new(Tenants::default()),
+            kept: Arc::default(),
         });
         let open = |stream: Stream| {
             (0..count).map(Shard).map(|shard| open_shard(path, (stream, shard), &common)).collect()
@@ -167,6 +170,20 @@ impl LogBackend for EmbeddedLog {
         if let Some(log) = self.shard(stream, shard) {
             log.held_from.store(from.0, Ordering::Release);
         }
+    }
+
+    fn keep(&self) -> Kept {
+        Kept::one_more(&self.common.kept)
+    }
+
+    fn files(&self) -> Vec<LogFile> {
+        let mut files = vec![LogFile::text(SHARDS_FILE, format!("{}\n", self.common.options.shards))];
+        for log in self.shards.iter().flatten() {
+            let directory = format!("{}-{}", log.stream, log.shard);
+            let segments = log.segments.lock().clone();
+            files.extend(segments.into_iter().map(|segment| LogFile::segment(&directory, segment)));
+        }
+        files
     }
 
     fn appended(&self, tenant: &str) -> u64 {

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::Waker;
 
 use parking_lot::Mutex;
@@ -29,6 +29,8 @@ pub(crate) struct Common {
     pub(crate) health: Health,
     pub(crate) counters: Counters,
     pub(crate) tenants: Arc<Tenants>,
+    /// How many want nothing to go away.
+    pub(crate) kept: Arc<AtomicUsize>,
 }
 
 impl Common {

@@ -225,6 +225,69 @@ fn what_is_held_survives_a_truncation() {
     assert!(files(&directory).first().unwrap().0.base > 0, "what is not held may go");
 }
 
+/// Writes the files as they are held.
+fn copy_of(held: &[LogFile]) -> TempDir {
+    let copy = TempDir::new().unwrap();
+    for file in held {
+        let path = copy.path().join(&file.name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let (mut bytes, mut piece) = (Vec::new(), [0; 1_000]);
+        loop {
+            match file.read_at(&mut piece, bytes.len() as u64).unwrap() {
+                0 => break,
+                read => bytes.extend_from_slice(&piece[..read]),
+            }
+        }
+        assert_eq!(bytes.len() as u64, file.size_bytes);
+        fs::write(path, bytes).unwrap();
+    }
+    copy
+}
+
+#[test]
+fn held_files_are_the_log_of_their_moment_whatever_is_truncated_and_written_behind() {
+    let directory = TempDir::new().unwrap();
+    let log = open(&directory);
+    append(&log, (0..200).map(|number| number.to_string()));
+    let held = log.files();
+    log.truncate(SHARD.0, SHARD.1, Offset(190));
+    append(&log, (200..900).map(|number| number.to_string()));
+    assert!(files(&directory).first().unwrap().0.base > 0, "files went away meanwhile");
+    let copied = copy_of(&held);
+    let copy = open(&copied);
+    assert_eq!(read(&copy, 0), numbers(0..200));
+    append(&copy, ["200".into()]);
+    assert_eq!(read(&copy, 0), numbers(0..201), "the copy goes on by itself");
+}
+
+#[test]
+fn a_log_that_ends_at_the_beginning_of_a_file_ends_there_in_a_copy_too() {
+    let directory = TempDir::new().unwrap();
+    let log = open(&directory);
+    append(&log, (0..200).map(|number| number.to_string()));
+    log.truncate(SHARD.0, SHARD.1, log.end(SHARD.0, SHARD.1));
+    let last: Vec<_> = log.files().into_iter().rev().take(1).collect();
+    let end = log.end(SHARD.0, SHARD.1);
+    let copy = copy_of(&last);
+    fs::write(copy.path().join("shards"), "1\n").unwrap();
+    assert_eq!(open(&copy).end(SHARD.0, SHARD.1), end);
+}
+
+#[test]
+fn nothing_goes_away_while_somebody_keeps_it() {
+    let directory = TempDir::new().unwrap();
+    let log = open(&directory);
+    append(&log, (0..200).map(|number| number.to_string()));
+    let kept = log.keep();
+    log.truncate(SHARD.0, SHARD.1, Offset(190));
+    append(&log, (200..210).map(|number| number.to_string()));
+    assert_eq!(files(&directory).first().unwrap().0.base, 0);
+    drop(kept);
+    log.truncate(SHARD.0, SHARD.1, Offset(190));
+    append(&log, (210..220).map(|number| number.to_string()));
+    assert!(files(&directory).first().unwrap().0.base > 0);
+}
+
 #[test]
 fn the_bound_of_the_size_refuses_until_the_log_is_truncated() {
     let directory = TempDir::new().unwrap();

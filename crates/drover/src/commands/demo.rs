@@ -18,7 +18,7 @@ use crate::failure::{Code, Failure, Outcome};
 use crate::fleet::{self, Station};
 use crate::local_server::LocalServer;
 use crate::mqtt_client::Server;
-use crate::output::{Format, Output, field, note};
+use crate::output::{Output, field};
 use crate::period;
 use crate::recording;
 
@@ -57,7 +57,7 @@ fn speed(text: &str) -> Result<f64, String> {
     }
 }
 
-pub async fn run(args: DemoArgs, target: &Target) -> Outcome {
+pub async fn run(args: DemoArgs, target: &Target, output: Output) -> Outcome {
     let directory = target.data_dir.clone().unwrap_or_else(|| PathBuf::from(DEFAULT_DIRECTORY));
     let is_new = !directory.exists();
     let mut server = LocalServer::start(&directory, &args.up_arguments)?;
@@ -65,21 +65,21 @@ pub async fn run(args: DemoArgs, target: &Target) -> Outcome {
     signals::watch(stop.clone())?;
     let outcome = tokio::select! {
         // Cancel-safe: all that is lost at a signal are connections of a demonstration that ends.
-        outcome = story(&args, &directory, &mut server) => outcome,
+        outcome = story(&args, &directory, &mut server, output) => outcome,
         () = stop.drain() => Ok(()),
     };
-    note("Stopping Drover …");
+    output.note("Stopping Drover …");
     let stopped = if outcome.is_ok() { server.stop().await } else { server.stop().await.or(Ok(())) };
     if is_new && !args.keep && outcome.is_ok() {
         _ = std::fs::remove_file(directory.with_extension("log"));
         std::fs::remove_dir_all(&directory)?;
     } else {
-        note(&format!("What was stored stays in {}: `drover up --data-dir {0}`", directory.display()));
+        output.note(&format!("What was stored stays in {}: `drover up --data-dir {0}`", directory.display()));
     }
     outcome.and(stopped)
 }
 
-async fn story(args: &DemoArgs, directory: &Path, server: &mut LocalServer) -> Outcome {
+async fn story(args: &DemoArgs, directory: &Path, server: &mut LocalServer, output: Output) -> Outcome {
     let client = server.ready().await?;
     let mqtts =
         address_in(directory, "mqtts").ok_or_else(|| Failure::failed("`drover up` serves no mqtts"))?;
@@ -87,13 +87,12 @@ async fn story(args: &DemoArgs, directory: &Path, server: &mut LocalServer) -> O
     let rows = Arc::new(recording::rows()?);
     let stations = register(&client, args.devices).await?;
     let (messages, points) = fleet::history_size(&rows, stations.len());
-    let progress = bar(messages);
+    let progress = if output.is_quiet() { ProgressBar::hidden() } else { bar(messages) };
     let started = Instant::now();
     let stations = fleet::replay_history(&broker, stations, &rows, period::now(), &progress).await?;
     let sent_in = started.elapsed();
     let ledger = stored(&client).await?;
     progress.finish_and_clear();
-    let output = Output::new(Format::Table);
     let counts = [
         ("stations", stations.len().to_string()),
         ("messages sent and acknowledged", messages.to_string()),

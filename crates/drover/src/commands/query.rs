@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::client::{Client, Target};
 use crate::failure::{Failure, Outcome};
-use crate::output::{Output, note};
+use crate::output::Output;
 
 const CSV: &str = "text/csv";
 const ARROW: &str = "application/vnd.apache.arrow.stream";
@@ -71,7 +71,7 @@ pub async fn run(args: QueryArgs, target: &Target, output: Output) -> Outcome {
     }
     let response = client.ask("/v1/query", &body(&sql, args.timeout), form).await?;
     match &args.out {
-        Some(path) => save(path, response).await,
+        Some(path) => save(path, response, output).await,
         None => copy(response, &mut io::stdout().lock(), &ProgressBar::hidden()).await,
     }
 }
@@ -101,12 +101,15 @@ fn broken(error: &reqwest::Error) -> Failure {
 }
 
 /// Writes an answer to a file, which is there under its name only when it is whole.
-async fn save(path: &PathBuf, response: Response) -> Outcome {
+async fn save(path: &PathBuf, response: Response, output: Output) -> Outcome {
     let partial = path.with_added_extension("part");
     let failed = |error: io::Error| Failure::failed(format!("can't write {}: {error}", partial.display()));
     let style = ProgressStyle::with_template("{spinner} {decimal_bytes} {decimal_bytes_per_sec} {elapsed}");
     let bar =
         ProgressBar::new_spinner().with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+    if output.is_quiet() {
+        bar.set_draw_target(indicatif::ProgressDrawTarget::hidden());
+    }
     bar.enable_steady_tick(std::time::Duration::from_millis(200));
     let mut file = io::BufWriter::new(fs::File::create(&partial).map_err(failed)?);
     let written = copy(response, &mut file, &bar).await;
@@ -116,7 +119,7 @@ async fn save(path: &PathBuf, response: Response) -> Outcome {
         Ok(()) => {
             fs::rename(&partial, path).map_err(failed)?;
             let bytes = fs::metadata(path)?.len();
-            note(&format!("{}: {bytes} bytes", path.display()));
+            output.note(&format!("{}: {bytes} bytes", path.display()));
             Ok(())
         }
         Err(failure) => {

@@ -80,12 +80,13 @@ pub async fn run(args: TelemetryArgs, target: &Target, output: Output) -> Outcom
     let is_empty = answer.get("series").and_then(Value::as_object).is_none_or(Map::is_empty);
     if is_empty && output.format == Format::Table {
         let hint = if has_start { "" } else { "; without --from it is the last hour, --from -1d is a day" };
-        note(&format!("drover: there are no points in the range{hint}"));
+        output.note(&format!("drover: there are no points in the range{hint}"));
         return Ok(());
     }
     print_range(output, &answer)?;
     if next_page(&answer).is_some() {
-        note("drover: there are older points in the range; --all shows them too, --limit more of them");
+        output
+            .note("drover: there are older points in the range; --all shows them too, --limit more of them");
     }
     Ok(())
 }

@@ -10,6 +10,7 @@ pub fn command(arguments: &[&str]) -> Command {
     for variable in ["DROVER_URL", "DROVER_TOKEN", "DROVER_TENANT", "DROVER_DATA_DIR", "DROVER_OUTPUT"] {
         command.env_remove(variable);
     }
+    command.env_remove("DROVER_CONTEXT").env("DROVER_CONFIG_DIR", "/nonexistent");
     command.args(arguments);
     command
 }

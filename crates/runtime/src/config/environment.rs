@@ -3,8 +3,16 @@
 use super::{Layers, nearest};
 
 /// Variables that the command line reads itself.
-const NOT_SETTINGS: [&str; 6] =
-    ["DROVER_CONFIG", "DROVER_DATA_DIR", "DROVER_OUTPUT", "DROVER_TENANT", "DROVER_TOKEN", "DROVER_URL"];
+const NOT_SETTINGS: [&str; 8] = [
+    "DROVER_CONFIG",
+    "DROVER_CONFIG_DIR",
+    "DROVER_CONTEXT",
+    "DROVER_DATA_DIR",
+    "DROVER_OUTPUT",
+    "DROVER_TENANT",
+    "DROVER_TOKEN",
+    "DROVER_URL",
+];
 /// Names after `DROVER_LISTEN_` that are settings of `[listen]`.
 const LISTENERS: [&str; 4] = ["API", "MQTT", "MQTTS", "WS"];
 /// Names after `DROVER_LISTEN_` of which only the command line speaks, since nothing serves them yet.
