@@ -9,6 +9,7 @@ mod failure;
 mod fleet;
 mod local_server;
 mod mqtt_client;
+mod mqtt_connection;
 mod open_files;
 mod output;
 mod period;
