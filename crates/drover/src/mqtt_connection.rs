@@ -66,6 +66,7 @@ impl Server {
     }
 
     /// A server without TLS.
+    #[cfg(test)]
     pub fn plain(address: String) -> Self {
         Self { address, tls: None }
     }
