@@ -13,6 +13,7 @@ mod mqtt_connection;
 mod open_files;
 mod output;
 mod period;
+mod plot;
 mod recording;
 mod server_sent_events;
 mod setting_args;
