@@ -11,7 +11,8 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 use crate::failure::{Failure, Outcome};
-use crate::mqtt_client::{MqttClient, MqttError, Server};
+use crate::mqtt_client::MqttClient;
+use crate::mqtt_connection::{MqttError, Server};
 use crate::recording::Row;
 
 /// Every station sees the day this much later than the one before it. All values are as they were measured; none is made up.

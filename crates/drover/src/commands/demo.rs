@@ -17,7 +17,7 @@ use crate::client::{Client, Query, Target, address_in};
 use crate::failure::{Code, Failure, Outcome};
 use crate::fleet::{self, Station};
 use crate::local_server::LocalServer;
-use crate::mqtt_client::Server;
+use crate::mqtt_connection::Server;
 use crate::output::{Output, field};
 use crate::period;
 use crate::recording;
@@ -83,7 +83,7 @@ async fn story(args: &DemoArgs, directory: &Path, server: &mut LocalServer, outp
     let client = server.ready().await?;
     let mqtts =
         address_in(directory, "mqtts").ok_or_else(|| Failure::failed("`drover up` serves no mqtts"))?;
-    let broker = Server::tls(reachable(&mqtts), &directory.join("ca.crt"))?;
+    let broker = Server::tls(reachable(&mqtts), "localhost", &directory.join("ca.crt"))?;
     let rows = Arc::new(recording::rows()?);
     let stations = register(&client, args.devices).await?;
     let (messages, points) = fleet::history_size(&rows, stations.len());

@@ -7,12 +7,14 @@ use drover_model::DeviceId;
 use serde_json::{Map, Value};
 
 use crate::client::{Client, Query, Target, next_page};
-use crate::failure::Outcome;
+use crate::failure::{Code, Failure, Outcome};
 use crate::output::{Format, Output, note, plain, shortened};
-use crate::period;
+use crate::{period, plot};
 
 /// Keys up to which a table has a column for each; above, a row for each point.
 const MAX_COLUMNS: usize = 8;
+/// Columns of a chart that is not on a terminal.
+const PLOT_WIDTH: u16 = 100;
 
 #[derive(Args)]
 #[command(
@@ -20,7 +22,8 @@ const MAX_COLUMNS: usize = 8;
                   milliseconds since 1970.\n\nExamples:\n  \
                   drover telemetry station-01 --latest\n  \
                   drover telemetry station-01 --keys temperature_c --from -1h\n  \
-                  drover telemetry station-01 --from -1d --interval 1h --agg avg"
+                  drover telemetry station-01 --from -1d --interval 1h --agg avg\n  \
+                  drover telemetry station-01 --keys temperature_c --from -1d --plot"
 )]
 pub struct TelemetryArgs {
     device: DeviceId,
@@ -48,6 +51,9 @@ pub struct TelemetryArgs {
     /// The latest value of each key instead of a range
     #[arg(long, conflicts_with_all = ["from", "to", "interval", "agg", "limit", "all"])]
     latest: bool,
+    /// A line chart instead of a table
+    #[arg(long, conflicts_with = "latest")]
+    plot: bool,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -65,12 +71,15 @@ fn time(text: &str) -> Result<String, String> {
 }
 
 pub async fn run(args: TelemetryArgs, target: &Target, output: Output) -> Outcome {
+    if args.plot && output.format != Format::Table {
+        return Err(Failure::new(Code::Usage, "--plot is for the eye: leave out -o, or --plot"));
+    }
     let client = target.client()?;
     let path = format!("/v1/devices/{}/telemetry", args.device);
     if args.latest {
         return print_latest(output, &latest(&client, &path, &args.keys).await?);
     }
-    let (all, has_start) = (args.all, args.from.is_some());
+    let (all, has_start, plot) = (args.all, args.from.is_some(), args.plot);
     let answer = range(&client, &path, query(args), all).await?;
     let incomplete = answer.get("incomplete").and_then(Value::as_array);
     if let Some(missing) = incomplete.filter(|list| !list.is_empty()) {
@@ -83,7 +92,11 @@ pub async fn run(args: TelemetryArgs, target: &Target, output: Output) -> Outcom
         output.note(&format!("drover: there are no points in the range{hint}"));
         return Ok(());
     }
-    print_range(output, &answer)?;
+    if plot {
+        print_plot(output, &answer)?;
+    } else {
+        print_range(output, &answer)?;
+    }
     if next_page(&answer).is_some() {
         output
             .note("drover: there are older points in the range; --all shows them too, --limit more of them");
@@ -169,6 +182,31 @@ fn print_range(output: Output, answer: &Value) -> Outcome {
     let series = answer.get("series").and_then(Value::as_object).unwrap_or(&empty);
     let (head, rows) = if series.len() <= MAX_COLUMNS { wide(series) } else { long(series) };
     output.rows(&head, rows)
+}
+
+/// Draws numbers and booleans; texts have no place in a chart, which is said.
+fn print_plot(output: Output, answer: &Value) -> Outcome {
+    let mut lines: Vec<plot::Line> = Vec::new();
+    let series = answer.get("series").and_then(Value::as_object).into_iter().flatten();
+    for (key, samples) in series {
+        let points: Vec<_> = samples.as_array().into_iter().flatten().filter_map(point).collect();
+        if points.is_empty() || lines.len() == plot::MAX_LINES {
+            note(&format!(
+                "drover: {key} is not drawn: choose up to {} keys of numbers with --keys",
+                plot::MAX_LINES
+            ));
+        } else {
+            lines.push((key.clone(), points));
+        }
+    }
+    let width = ratatui::crossterm::terminal::size().ok().filter(|_| output.colours());
+    output.line(&plot::chart(&lines, width.map_or(PLOT_WIDTH, |(columns, _)| columns), output.colours()))
+}
+
+fn point(sample: &Value) -> Option<(f64, f64)> {
+    let value = sample.get("value")?;
+    let value = value.as_f64().or_else(|| value.as_bool().map(|on| f64::from(u8::from(on))))?;
+    Some((sample.get("ts")?.as_f64()?, value))
 }
 
 type Series = Map<String, Value>;

@@ -1,9 +1,12 @@
 //! The client against a server that answers by script.
 
-use drover_mqtt_codec::{ConnAck, ConnAckProperties, DecodeError};
-use tokio::net::TcpListener;
+use bytes::BytesMut;
+use drover_mqtt_codec::{ConnAck, ConnAckProperties, DecodeError, decode, encode};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
+use crate::mqtt_connection::MAX_PACKET;
 
 /// The server's end: whole packets in and out.
 struct Peer {
