@@ -17,8 +17,8 @@ pub fn print(output: Output, answer: &Value) -> Outcome {
     let (titles, rows) = table(answer);
     if titles == ["plan_type", "plan"] {
         // A plan has lines of its own.
-        let plans = list(answer, "rows").iter().filter_map(|row| row.get("plan").and_then(Value::as_str));
-        return plans.map(|plan| output.line(plan.trim_end())).collect();
+        let mut plans = list(answer, "rows").iter().filter_map(|row| row.get("plan").and_then(Value::as_str));
+        return plans.try_for_each(|plan| output.line(plan.trim_end()));
     }
     output.rows(&titles, rows)
 }
