@@ -44,6 +44,7 @@ const PIECE_BYTES: usize = 256 * 1024;
 const WAITING_PIECES: usize = 2;
 /// Threads that run queries have less of a processor than others that want it.
 const NICENESS: i32 = 10;
+
 /// Bounds of queries.
 #[derive(Debug, Clone, Copy)]
 pub struct QueryBounds {
