@@ -166,7 +166,10 @@ fn merge(inner: &Arc<Inner>, job: &Job) -> Result<Vec<Part>, StoreError> {
 fn source(inner: &Arc<Inner>, part: &Arc<Part>, wanted: &Wanted) -> Sorted {
     let groups = part.first_row_group..part.first_row_group + part.row_groups;
     let (noting, damaged) = (Arc::clone(inner), Arc::clone(part));
-    let note = move |error: &ParquetError| noting.damage.found(&damaged.file, &error.to_string());
+    let note = move |error: &ParquetError| {
+        noting.damage.found(&damaged.file, &error.to_string());
+        noting.quarantined.lock().insert(Arc::clone(&damaged.file));
+    };
     match batches((&inner.dir, &inner.footers), part, groups, wanted, None) {
         Ok(None) => Box::new(std::iter::empty()),
         Ok(Some(reader)) => Box::new(

@@ -70,6 +70,8 @@ pub(crate) struct Inner {
     pub(crate) damage: Arc<Damage>,
     /// Parts that the manifest no longer names, with their shards, until nobody reads them.
     pub(crate) leaving: parking_lot::Mutex<Vec<(u16, Arc<Part>)>>,
+    /// Files that a merge could not read: never tried again by this process, also if a query can read other pages of them.
+    pub(crate) quarantined: parking_lot::Mutex<HashSet<Arc<str>>>,
     reads: Arc<Semaphore>,
 }
 

@@ -22,11 +22,13 @@ pub(crate) struct Job {
 
 /// The first merge that is due.
 pub(crate) fn choose(inner: &Inner, files: usize, now: Timestamp) -> Option<Job> {
+    let quarantined = inner.quarantined.lock().clone();
     for (shard, slot) in (0..).zip(&inner.shards) {
         let state = slot.state.read();
         for (tenant, parts) in &state.files {
             // What can't be read stays as it is.
-            let readable = parts.iter().filter(|part| !inner.damage.has(&part.file));
+            let is_readable = |file: &str| !inner.damage.has(file) && !quarantined.contains(file);
+            let readable = parts.iter().filter(|part| is_readable(&part.file));
             let (flushed, merged): (Vec<_>, Vec<_>) = readable.partition(|part| part.level == Level::Flushed);
             let due = if flushed.len() >= files {
                 flushed.into_iter().take(MAX_PARTS).cloned().collect()

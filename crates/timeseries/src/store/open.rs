@@ -61,6 +61,7 @@ pub(super) async fn open(db: Db, dir: PathBuf, options: StoreOptions) -> Result<
         footers: Arc::new(Footers::new(options.footer_cache_bytes)),
         damage,
         leaving: Mutex::default(),
+        quarantined: Mutex::default(),
         reads: Arc::new(Semaphore::new(options.concurrent_reads.max(1))),
     })
 }
