@@ -58,7 +58,7 @@ fuzz: rust ## Fuzz each target for T=60 seconds (needs Rust nightly)
 	  $(CARGO) +nightly fuzz run $$target -- -max_total_time=$(T) -print_final_stats=1; \
 	done
 
-bench: build ## Measure speed, latency and memory; mosquitto beside it where installed
+bench: build $(VENV)/.ready ## Measure speed, latency and memory; mosquitto beside it where installed
 	$(CARGO) run --release $(LOCKED) --package drover-tests --bin bench -- --program bin/drover
 
 clean: ## Remove what was built

@@ -39,7 +39,9 @@ impl ReadQuery for TopicsQuery {
 
 /// Watch MQTT topics
 ///
-/// Server-sent events: `event: message` has the data `{"topic","ts","qos","retain","payload"}`, or `payload_base64` when the bytes are no text.
+/// Server-sent events: `event: message` has the data `{"topic","ts","qos","retain","payload"}`, or `payload_base64` when the bytes are no text, and with MQTT 5
+/// `properties`, as far as the message has any of `payload_is_utf8`, `message_expiry_s`, `content_type`, `response_topic`,
+/// `correlation_data_base64`, `user_properties` (`[{"name","value"}]`).
 /// Topics under `v1/` belong to devices and are not here: see `/v1/live`. An API key needs `mqtt:subscribe:<filter>` besides `api:read`. A reader that is too slow loses messages and is told: `event:
 /// lagged` has `{"lost":n}`. A comment comes every 15 s without an event.
 #[utoipa::path(

@@ -25,13 +25,16 @@ impl Backlog {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Counts bytes that are within the bound; `false` when they are not. A single message is within it whatever its length.
+    /// Counts bytes that are within the bound; `false` when they are not.
     fn take(&self, bytes: usize) -> bool {
-        let grown = |before: usize| {
-            let after = before.saturating_add(bytes);
-            (before == 0 || after <= self.max_bytes).then_some(after)
-        };
+        let grown = |before| self.grown(before, bytes);
         self.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, grown).is_ok()
+    }
+
+    /// The count with so many more bytes, if that is within the bound. A single message is within it whatever its length.
+    fn grown(&self, before: usize, bytes: usize) -> Option<usize> {
+        let after = before.saturating_add(bytes);
+        (before == 0 || after <= self.max_bytes).then_some(after)
     }
 }
 
@@ -49,6 +52,11 @@ impl Share {
 
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Whether the tenant's bound allows a further message; soon it may not any more.
+    pub(crate) fn has_room(&self, bytes: usize) -> bool {
+        self.backlog.grown(self.backlog.bytes(), bytes).is_some()
     }
 
     /// Counts a further message; `false` when that would take the tenant over its bound.

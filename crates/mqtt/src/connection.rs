@@ -174,7 +174,7 @@ impl Connection {
             let metrics = &self.gateway.metrics;
             let output = &mut scratch.output;
             self.waits.has_progressed |= self.answers.write(cx, &self.outbound, metrics, output)?;
-            self.note_settled_when_due();
+            self.note_settled();
             let is_free = self.unsent.is_empty() && !self.is_flush_pending;
             let has_more = is_free && self.send_waiting(cx, &mut scratch.output);
             self.write(cx, &mut scratch.output)?;

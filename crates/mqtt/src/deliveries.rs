@@ -23,22 +23,8 @@ use crate::session::Session;
 pub(crate) const PAGE: u16 = 1_024;
 /// With so few left in memory the next page is read.
 const LOW: usize = 256;
-/// Acknowledgements that one record of the journal gathers, at most: each that is not there when the server is killed means a message
-/// that is sent again.
-const GATHERED: u16 = 64;
 /// Pause after the database could not be read.
 const PAGE_RETRY: Duration = Duration::from_secs(1);
-
-/// How many acknowledgements a record gathers for a client that takes `window` unacknowledged messages: no more than it expects to get
-/// again anyway.
-fn gathered(window: u16) -> u16 {
-    window.min(GATHERED)
-}
-
-/// Messages that may have been sent to such a client, as far as the journal knows, when the server is killed.
-pub(crate) fn at_risk(window: u16) -> u16 {
-    window.saturating_add(gathered(window))
-}
 
 impl Connection {
     /// PUBACK, or a PUBREC that refuses. One for a message that is not on its way changes nothing.
@@ -86,19 +72,6 @@ impl Connection {
         }
     }
 
-    /// Notes what was settled when that is enough for a record, or has waited for a tick.
-    pub(crate) fn note_settled_when_due(&mut self) {
-        if self.settled.is_empty() {
-            self.waits.settled_since = None;
-            return;
-        }
-        let now = self.gateway.now();
-        let since = *self.waits.settled_since.get_or_insert(now);
-        if now > since || self.settled.len() >= gathered(self.outbound.limits.window).into() {
-            self.note_settled();
-        }
-    }
-
     /// PUBREL again for what a former connection left open (MQTT 5, 4.4).
     pub(crate) fn release_again(&mut self) {
         let state = self.seat.session.state.lock();
@@ -114,7 +87,6 @@ impl Connection {
             let settled = v1::Settled { session: self.seat.session.number, sequences };
             let _ = self.seat.note(Change::Settled(settled));
         }
-        self.waits.settled_since = None;
     }
 
     /// Writes waiting messages; says whether there are more than one write takes.
@@ -151,7 +123,7 @@ impl Connection {
         if !seat.session.is_durable() {
             self.settled.clear();
         }
-        self.note_settled_when_due();
+        self.note_settled();
         has_more
     }
 }

@@ -7,8 +7,6 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use drover_backbone::{Live, Log};
 use drover_db::DbError;
 use drover_gateway::{
@@ -17,10 +15,12 @@ use drover_gateway::{
 use drover_model::{Clock, DeviceId, Party, Tenant, TenantId};
 use drover_mqtt_codec::{QoS, ReasonCode};
 use drover_runtime::{Env, PartHealth, Rng, Status, Stop, Tasks};
+use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::config::Config;
+use crate::handover::Estate;
 use crate::journal::Journal;
 use crate::loops::Loops;
 use crate::message::{Message, TICKS_PER_SECOND};
@@ -29,6 +29,7 @@ use crate::outbox::Bounds;
 use crate::proxy::Proxies;
 use crate::route::settle;
 use crate::session::{Attachment, Client, Ending, Owner, Session};
+use crate::shown;
 use crate::space::{Space, Spaces};
 use crate::store::{Numbers, Store};
 
@@ -59,6 +60,8 @@ pub(crate) struct Gateway {
     pub(crate) connections_by_source: Arc<Places<IpAddr>>,
     pub(crate) handshakes_by_source: Arc<Places<IpAddr>>,
     pub(crate) connections_by_tenant: Arc<Places<TenantId>>,
+    /// Of sessions that have ended since the last tick; no more than there were sessions.
+    pub(crate) estates: Mutex<Vec<Estate>>,
     live: Live,
     health: PartHealth,
     ticks: AtomicU32,
@@ -98,6 +101,7 @@ impl Gateway {
             connections_by_source: Places::new(config.max_connections_per_source),
             handshakes_by_source: Places::new(config.max_handshakes_per_source),
             connections_by_tenant: Places::new(config.max_connections_per_tenant),
+            estates: Mutex::default(),
             live: env.live.clone(),
             health: env.health.part("mqtt"),
             ticks: AtomicU32::new(0),
@@ -178,6 +182,7 @@ impl Gateway {
                         next_sweep = now + SWEEP_TICKS;
                     }
                     self.attend_spaces(sweeps);
+                    self.settle_estates();
                 }
             }
         }
@@ -201,16 +206,7 @@ impl Gateway {
 
     /// Shows a message on a free topic to those who watch: its topic, 0, and all of it as JSON.
     pub(crate) fn show(&self, space: &Space, message: &Message) {
-        let mut shown = serde_json::json!({
-            "topic": &*message.topic,
-            "ts": message.received_ms,
-            "qos": message.qos.as_u8(),
-            "retain": message.retain,
-        });
-        match std::str::from_utf8(&message.payload) {
-            Ok(text) => shown["payload"] = text.into(),
-            Err(_) => shown["payload_base64"] = STANDARD.encode(&message.payload).into(),
-        }
+        let shown = shown::show(message);
         let payload = format!("{}\0{shown}", message.topic);
         self.live.publish(&space.watch_subject, payload.into());
     }

@@ -31,6 +31,7 @@ pub(crate) struct Metrics {
     pub(crate) checkpoints: Counter,
     pub(crate) checkpoint_failures: Counter,
     pub(crate) sessions_expired: Counter,
+    pub(crate) handed_on: Counter,
     sessions_over_bound: Family<Label, Counter>,
     pub(crate) sessions_refused: Counter,
     queued_bytes: Gauge,
@@ -70,6 +71,7 @@ impl Metrics {
             checkpoints: Counter::default(),
             checkpoint_failures: Counter::default(),
             sessions_expired: Counter::default(),
+            handed_on: Counter::default(),
             sessions_over_bound: Family::default(),
             sessions_refused: Counter::default(),
             queued_bytes: Gauge::default(),
@@ -130,6 +132,11 @@ impl Metrics {
             "checkpoint_failures",
             "Checkpoints of sessions that could not be written",
             self.checkpoint_failures.clone(),
+        );
+        registry.register(
+            "handed_on",
+            "Messages of shared subscriptions that another member gets since a session ended",
+            self.handed_on.clone(),
         );
         registry.register("sessions_expired", "Sessions that expired", self.sessions_expired.clone());
         registry.register(

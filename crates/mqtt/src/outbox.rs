@@ -11,7 +11,7 @@ use drover_backbone::Ticket;
 use drover_mqtt_codec::QoS;
 
 use crate::backlog::{Backlog, Share};
-use crate::message::Delivery;
+use crate::message::{Delivery, Message};
 
 use self::queues::{Queues, Received, shrink};
 
@@ -116,11 +116,20 @@ impl Outbox {
         }
     }
 
+    /// Whether so many more bytes are within the bounds of the session and its tenant.
+    pub(crate) fn has_room(&self, bytes: usize, bounds: Bounds) -> bool {
+        self.is_within(bytes, bounds) && self.share.has_room(bytes)
+    }
+
+    /// Within that of the session. A single message is taken whatever its length.
+    fn is_within(&self, bytes: usize, bounds: Bounds) -> bool {
+        let waiting = self.bytes();
+        waiting == 0 || waiting + bytes <= bounds.bytes
+    }
+
     /// The place of the next QoS 1 or 2 message of so many bytes, which count from now on. One that is not used is to be cancelled.
     pub(crate) fn reserve(&mut self, bytes: usize, bounds: Bounds) -> Result<u64, Full> {
-        // A single message is taken whatever its length.
-        let waiting = self.bytes();
-        if waiting > 0 && waiting + bytes > bounds.bytes {
+        if !self.is_within(bytes, bounds) {
             return Err(Full::Session);
         }
         if !self.share.take(bytes) {
@@ -317,6 +326,20 @@ impl Outbox {
         }
         queues.unload(keep);
         self.give_back();
+    }
+
+    /// The QoS 1 and 2 messages in memory that another client may have in the place of this one, in their order.
+    pub(crate) fn unseen(&self) -> Vec<Arc<Message>> {
+        let entries = self.queues.iter().flat_map(|queues| queues.all()).flatten();
+        let is_free = |entry: &&Entry| {
+            entry.sequence != 0 && !(entry.is_sent && entry.delivery.qos == QoS::ExactlyOnce)
+        };
+        entries.filter(is_free).map(|entry| entry.delivery.message.clone()).collect()
+    }
+
+    /// Behind which sequence messages stand in the database only; `None` when there are none.
+    pub(crate) fn stored_after(&self) -> Option<u64> {
+        Some(self.queues.as_ref()?.stored?.after)
     }
 
     /// Messages that the client has not acknowledged, and those that wait.

@@ -56,7 +56,7 @@ pub(crate) fn route(
     if space.is_watched.load(Ordering::Relaxed) {
         gateway.show(space, &message);
     }
-    space.matching(&message.topic, origin.publisher, hits);
+    space.matching(&message, origin.publisher, gateway.bounds(), hits);
     let has_subscribers = !hits.is_empty();
     let is_recorded = message.retain
         || origin.packet_id != 0
@@ -78,7 +78,7 @@ fn is_kept(qos: QoS, session: &Session) -> bool {
     qos != QoS::AtMostOnce && session.is_durable()
 }
 
-fn delivery(message: &Arc<Message>, hit: Hit<Arc<Session>>) -> (Arc<Session>, Delivery) {
+pub(crate) fn delivery(message: &Arc<Message>, hit: Hit<Arc<Session>>) -> (Arc<Session>, Delivery) {
     let delivery = Delivery {
         qos: hit.qos.min(message.qos),
         retain: message.retain && hit.retain_as_published,
@@ -189,11 +189,11 @@ fn append(gateway: &Gateway, space: &Space, mut published: v1::Published) -> Res
     gateway.journal.append(&space.tenant, Change::Published(published))
 }
 
-/// Delivers a retained message to one session that has just subscribed (MQTT 5, 3.3.1.3).
+/// Delivers a message to one session: a retained one that has just subscribed (MQTT 5, 3.3.1.3), or another member of a group.
 ///
 /// # Errors
 /// The log takes nothing at the moment.
-pub(crate) fn deliver_retained(
+pub(crate) fn deliver_to(
     gateway: &Gateway,
     space: &Arc<Space>,
     session: &Arc<Session>,

@@ -111,6 +111,16 @@ impl<S> Tree<S> {
         self.left(existed)
     }
 
+    /// A group of a filter, if there is one.
+    pub(crate) fn group<R>(
+        &mut self,
+        group: &str,
+        filter: &str,
+        ask: impl FnOnce(&Members<S>) -> R,
+    ) -> Option<R> {
+        self.shared.change(filter, |groups| groups.as_ref()?.get(group).map(ask)).flatten()
+    }
+
     fn left(&mut self, existed: Option<bool>) -> bool {
         let existed = existed.unwrap_or(false);
         self.len -= usize::from(existed);
@@ -144,7 +154,7 @@ impl<S: Clone> Tree<S> {
 }
 
 impl<S: Clone> Member<S> {
-    fn hit(&self) -> Hit<S> {
+    pub(crate) fn hit(&self) -> Hit<S> {
         let Options { qos, retain_as_published, id, .. } = self.options;
         let ids = id.into_iter().collect();
         Hit { number: self.number, session: self.session.clone(), qos, retain_as_published, ids }

@@ -9,9 +9,9 @@ use drover_mqtt_codec::ReasonCode;
 use drover_mqtt_codec::topic::TopicFilter;
 use drover_proto::sessions::v1::{self, change::Change};
 
-use crate::deliveries::at_risk;
 use crate::error::End;
 use crate::gateway::Gateway;
+use crate::handover::{Estate, Rest};
 use crate::journal::{suspect_to, will_to};
 use crate::outbox::Full;
 use crate::session::{Attachment, Client, Ending, Session, SessionKey, State, Subscription};
@@ -100,7 +100,7 @@ impl Seat {
             state.attachment = Some(attachment.clone());
             state.expiry_s = wish.expiry_s;
             state.will = wish.will;
-            state.at_risk = at_risk(wish.window);
+            state.at_risk = wish.window;
             state.place = Some(place);
             state.awaits_record = false;
             state.outbox.rewind();
@@ -179,14 +179,17 @@ impl Seat {
             }
         };
         // Before the will: it is not for whoever leaves, when another may have it.
-        match closed {
+        let rest = match closed {
             None => gateway.withdraw(space, session),
-            Some(_) => space.note_presence(session, &groups),
-        }
+            Some(_) => {
+                space.note_presence(session, &groups);
+                None
+            }
+        };
         let sent = will.and_then(|will| will::send(gateway, space, session, *will));
         match closed {
             None => {
-                gateway.bury(space, session, sent);
+                gateway.bury(space, session, sent, rest);
             }
             Some((closed, next_ms)) => {
                 // Without a record the session is taken for connected until the server stops; the checkpoint knows better.
@@ -296,32 +299,43 @@ impl Gateway {
         if let Some(attachment) = displaced.attachment {
             attachment.end(Ending::TakenOver);
         }
-        if let Some(session) = &displaced.ended {
-            self.withdraw(space, session);
-        }
+        let rest = displaced.ended.as_ref().and_then(|session| self.withdraw(space, session));
         let sent = displaced.will.and_then(|(session, will)| will::send(self, space, &session, *will));
-        displaced.ended.and_then(|session| self.bury(space, &session, sent))
+        displaced.ended.and_then(|session| self.bury(space, &session, sent, rest))
     }
 
-    /// Takes the subscriptions of a session that has ended out of the topic tree.
-    fn withdraw(&self, space: &Space, session: &Session) {
-        let subscriptions = std::mem::take(&mut session.state.lock().subscriptions);
-        space.unsubscribe(session.number, subscriptions.iter().map(|subscription| &*subscription.filter));
-    }
-
-    /// Takes a session that has ended and is withdrawn out of everything else; answers what tells that this is durable. With a will, its end
-    /// is noted when that is durable: a kill in between loses neither.
-    fn bury(&self, space: &Arc<Space>, session: &Arc<Session>, will: Option<Ticket>) -> Option<Ticket> {
+    /// Takes a session that has ended and is withdrawn out of everything else; answers what tells that this is durable. With a will or
+    /// messages for others, its end is noted when those are durable: a kill in between loses neither.
+    fn bury(
+        &self,
+        space: &Arc<Space>,
+        session: &Arc<Session>,
+        will: Option<Ticket>,
+        rest: Option<Rest>,
+    ) -> Option<Ticket> {
         space.sessions.lock().remove(session);
         let has_record = {
             let mut state = session.state.lock();
-            state.outbox = Default::default();
             state.unreleased = Vec::new();
             state.has_record
         };
         if !has_record {
             return None;
         }
+        if let Some(rest) = rest {
+            self.estates.lock().push(Estate { space: space.clone(), session: session.clone(), will, rest });
+            return None;
+        }
+        self.note_end(space, session, will)
+    }
+
+    /// Notes the end of a session, when its will is durable.
+    pub(crate) fn note_end(
+        &self,
+        space: &Space,
+        session: &Arc<Session>,
+        will: Option<Ticket>,
+    ) -> Option<Ticket> {
         let Some(mut will) = will else { return self.journal.end(&space.tenant, session) };
         let (journal, tenant, session) = (self.journal.clone(), space.tenant.clone(), session.clone());
         self.tasks.track(async move {
@@ -392,20 +406,23 @@ impl Gateway {
             // As if its time had passed: so the journal says it while a will keeps the session.
             state.has_ended = true;
             (state.expiry_s, state.offline_since_ms, state.will_due_ms) = (0, now_ms, now_ms);
-            // Makes room at once, though the session may wait for its will.
-            state.outbox = Default::default();
             state.attachment.take()
         };
         if let Some(attachment) = attachment {
             attachment.end(ending);
             space.sessions.lock().detach(session, &attachment);
         }
-        self.withdraw(space, session);
+        // Makes room at once, though the session may wait for its will.
+        let rest = self.withdraw(space, session);
         let waiting = {
             let state = session.state.lock();
             state.will.is_some().then(|| (state.has_record, closed(session, &state).0))
         };
-        let Some((has_record, closed)) = waiting else { return Some(self.bury(space, session, None)) };
+        let Some((has_record, closed)) = waiting else {
+            // Over a bound there is no room for it, and a publisher waits for the end.
+            let rest = rest.filter(|_| !matches!(ending, Ending::QueueFull | Ending::TenantFull));
+            return Some(self.bury(space, session, None, rest));
+        };
         let ticket = if has_record { self.note(space, session, Change::Closed(closed)) } else { None };
         // Not here: it may reach the next session over its bound.
         space.arm(session, 0);
@@ -428,12 +445,10 @@ impl Gateway {
                 let will = if is_due { state.will.take() } else { None };
                 (will, state.has_ended, state.next_due_ms())
             };
-            if has_ended {
-                self.withdraw(space, &session);
-            }
+            let rest = if has_ended { self.withdraw(space, &session) } else { None };
             let sent = will.and_then(|will| will::send(self, space, &session, *will));
             if has_ended {
-                self.bury(space, &session, sent);
+                self.bury(space, &session, sent, rest);
                 continue;
             }
             self.journal.touch(space, &session);

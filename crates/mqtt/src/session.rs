@@ -328,6 +328,12 @@ impl Session {
         self.state.lock().attachment.is_some()
     }
 
+    /// Whether its queue takes a QoS 1 or 2 message of so many bytes; soon it may not any more.
+    pub(crate) fn has_room(&self, bytes: usize, bounds: Bounds) -> bool {
+        let state = self.state.lock();
+        !state.has_ended && state.outbox.has_room(bytes, bounds)
+    }
+
     /// The place for a QoS 1 or 2 message of so many bytes.
     pub(crate) fn reserve(&self, bytes: usize, bounds: Bounds) -> Result<u64, Delivered> {
         let mut state = self.state.lock();

@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use drover_backbone::token;
 use drover_model::{Tenant, TenantId};
+use drover_mqtt_codec::QoS;
+use drover_mqtt_codec::topic::TopicFilter;
 use hashbrown::{DefaultHashBuilder, HashMap, HashSet, HashTable};
 use parking_lot::{Mutex, RwLock};
 use tokio::time::Instant;
@@ -16,10 +18,10 @@ use crate::backlog::Backlog;
 use crate::budget::Buckets;
 use crate::config;
 use crate::message::Message;
+use crate::outbox::Bounds;
 use crate::retained::Retained;
-use crate::router::{Hit, Member, Tree};
+use crate::router::{Hit, Member, Members, Tree};
 use crate::session::{Attachment, Owner, Session, SessionKey, Subscription};
-use drover_mqtt_codec::topic::TopicFilter;
 
 /// One tenant's topics and sessions.
 pub(crate) struct Space {
@@ -257,19 +259,31 @@ impl Space {
         }
     }
 
-    /// The sessions that a topic reaches. Of a shared subscription it is one: a connected one if there is any.
-    pub(crate) fn matching(&self, topic: &str, publisher: u64, hits: &mut Vec<Hit<Arc<Session>>>) {
+    /// The sessions that a message reaches. Of a shared subscription it is one: a connected one if there is any with room in its queue.
+    pub(crate) fn matching(
+        &self,
+        message: &Message,
+        publisher: u64,
+        bounds: Bounds,
+        hits: &mut Vec<Hit<Arc<Session>>>,
+    ) {
         let tree = self.tree.read();
-        tree.matching(topic, publisher, hits);
-        tree.matching_shared(topic, |members| {
-            hits.extend(members.pick().map(|member| Hit {
-                number: member.number,
-                session: member.session.clone(),
-                qos: member.options.qos,
-                retain_as_published: member.options.retain_as_published,
-                ids: member.options.id.into_iter().collect(),
-            }));
-        });
+        tree.matching(&message.topic, publisher, hits);
+        let has_room = |member: &Member<Arc<Session>>| has_room(member, message, bounds);
+        tree.matching_shared(&message.topic, |members| hits.extend(members.pick(has_room).map(Member::hit)));
+    }
+
+    /// The member of a shared subscription that gets a message now, if one has room for it.
+    pub(crate) fn member_with_room(
+        &self,
+        shared: &TopicFilter,
+        message: &Message,
+        bounds: Bounds,
+    ) -> Option<Hit<Arc<Session>>> {
+        let pick = |members: &Members<Arc<Session>>| {
+            members.pick_with_room(|member| has_room(member, message, bounds)).map(Member::hit)
+        };
+        self.tree.write().group(shared.group()?, shared.filter(), pick).flatten()
     }
 
     /// How many sessions, subscriptions, retained messages, bytes of these and bytes in queues there are.
@@ -345,6 +359,11 @@ impl Space {
         let later = timers.split_off(&(now_ms.saturating_add(1), 0));
         std::mem::replace(&mut *timers, later).into_values().collect()
     }
+}
+
+/// Whether a member's queue takes a message, or the message needs no place there.
+fn has_room(member: &Member<Arc<Session>>, message: &Message, bounds: Bounds) -> bool {
+    message.qos.min(member.options.qos) == QoS::AtMostOnce || member.session.has_room(message.size(), bounds)
 }
 
 /// The spaces of all tenants that have had a client; bounded by the number of tenants.

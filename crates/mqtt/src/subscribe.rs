@@ -14,7 +14,7 @@ use crate::connection::Connection;
 use crate::error::End;
 use crate::journal::subscription_to;
 use crate::message::{Delivery, Message};
-use crate::route::deliver_retained;
+use crate::route::deliver_to;
 use crate::router::Options;
 use crate::seat::Seat;
 use crate::session::{Owner, Subscription};
@@ -55,7 +55,7 @@ pub(crate) fn subscribe(connection: &mut Connection, packet: &Subscribe) -> Resu
     let retained = granted.iter().filter(|grant| grant.sends_retained);
     let retained: Vec<_> = retained.flat_map(|grant| retained_for(seat, &grant.subscription)).collect();
     for delivery in retained {
-        deliver_retained(gateway, &seat.space, session, delivery)
+        deliver_to(gateway, &seat.space, session, delivery)
             .map_err(|_| End::refused(ReasonCode::ServerBusy, "the log takes nothing at the moment"))?;
     }
     // Behind the retained messages in its shard, so that SUBACK waits for them too.

@@ -21,8 +21,6 @@ pub(crate) struct Waits {
     pub(crate) has_progressed: bool,
     pub(crate) blocked_since: Option<u32>,
     pub(crate) draining_since: Option<u32>,
-    /// Acknowledgements of the client wait for their record since then.
-    pub(crate) settled_since: Option<u32>,
 }
 
 impl Waits {
@@ -35,7 +33,6 @@ impl Waits {
             has_progressed: false,
             blocked_since: None,
             draining_since: None,
-            settled_since: None,
         }
     }
 }
@@ -117,8 +114,7 @@ impl Connection {
         if now >= silent {
             return Err(End::refused(ReasonCode::KeepAliveTimeout, "nothing came within the keep-alive"));
         }
-        let settled = self.waits.settled_since.map_or(u32::MAX, |since| since.saturating_add(1));
-        let deadline = stalled.min(blocked).min(silent).min(drained).min(settled);
+        let deadline = stalled.min(blocked).min(silent).min(drained);
         self.seat.attachment.deadline.store(deadline, Ordering::Relaxed);
         Ok(())
     }

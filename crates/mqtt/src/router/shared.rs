@@ -29,11 +29,18 @@ impl<S> Members<S> {
         self.present.iter().chain(&self.away)
     }
 
-    /// Whose turn it is.
-    pub(crate) fn pick(&self) -> Option<&Member<S>> {
-        let members = if self.present.is_empty() { &self.away } else { &self.present };
+    /// Whose turn it is: the next one that has room. When nobody has, the next one all the same.
+    pub(crate) fn pick(&self, has_room: impl Fn(&Member<S>) -> bool) -> Option<&Member<S>> {
+        self.pick_with_room(has_room).or_else(|| self.pick_with_room(|_| true))
+    }
+
+    /// The next one that has room, a present one if possible.
+    pub(crate) fn pick_with_room(&self, has_room: impl Fn(&Member<S>) -> bool) -> Option<&Member<S>> {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        members.get(turn.checked_rem(members.len())?)
+        [&self.present, &self.away].into_iter().find_map(|members| {
+            let (later, first) = members.split_at(turn.checked_rem(members.len())?);
+            first.iter().chain(later).find(|member| has_room(member))
+        })
     }
 
     fn is_empty(&self) -> bool {
@@ -77,6 +84,10 @@ impl<S> Groups<S> {
 
     fn find(&self, group: &str) -> Result<usize, usize> {
         self.0.binary_search_by(|members| (*members.group).cmp(group))
+    }
+
+    pub(super) fn get(&self, group: &str) -> Option<&Members<S>> {
+        self.find(group).ok().and_then(|place| self.0.get(place))
     }
 
     /// Answers whether the session was in the group before.

@@ -72,7 +72,8 @@ fn found_shared(tree: &Tree<u64>, name: &str) -> Vec<(String, Vec<u64>)> {
     let mut found = Vec::new();
     tree.matching_shared(name, |members| {
         let numbers: Vec<_> = members.all().map(|member| member.number).collect();
-        let picked: Vec<_> = numbers.iter().map(|_| members.pick().map(|member| member.number)).collect();
+        let picked: Vec<_> =
+            numbers.iter().map(|_| members.pick(|_| true).map(|member| member.number)).collect();
         assert_eq!(picked.iter().flatten().collect::<BTreeSet<_>>(), numbers.iter().collect());
         found.push((members.group().to_owned(), numbers));
     });
@@ -211,7 +212,7 @@ fn members_of_a_group_take_turns_and_those_that_are_away_are_passed_over_while_o
         let mut counts = BTreeMap::new();
         for _ in 0..messages {
             tree.matching_shared("a/b", |members| {
-                *counts.entry(members.pick().map(|member| member.number)).or_insert(0) += 1;
+                *counts.entry(members.pick(|_| true).map(|member| member.number)).or_insert(0) += 1;
             });
         }
         counts

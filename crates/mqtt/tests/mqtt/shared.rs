@@ -1,6 +1,9 @@
 //! Shared subscriptions (MQTT 5, 4.8.2): who gets a message, and what becomes of one whose member refuses it or goes away.
 
+use std::num::{NonZeroU16, NonZeroU32};
+
 use drover_mqtt_codec::{Ack, Packet, QoS, ReasonCode, Unsubscribe, Version};
+use drover_testkit::eventually;
 use tokio::net::TcpStream;
 
 use crate::clients::{disconnect, qos2, will, with_will};
@@ -155,6 +158,91 @@ async fn members_that_are_away_are_passed_over_while_another_is_connected() {
         member.expect_nothing().await;
     }
     assert_eq!(waiting, 1);
+}
+
+#[tokio::test]
+async fn a_member_without_room_is_passed_over_and_ends_only_when_no_other_has_room() {
+    let server = Server::start(|config| {
+        allow_anonymous(config);
+        config.max_queued_bytes = 60;
+    })
+    .await;
+    let mut full = member(&server, "full", "$share/g/a", QoS::AtLeastOnce).await;
+    let mut other = member(&server, "other", "$share/g/a", QoS::AtLeastOnce).await;
+    let message = |number| publish("a", Some(number), &[b'x'; 50]);
+    server.publishes([message(1)]).await;
+    let unacknowledged = full.expect_publish().await;
+    for number in 2..=5 {
+        server.publishes([message(number)]).await;
+        other.receive(&[b'x'; 50]).await;
+    }
+    other.leave().await;
+    // Who is away has room.
+    server.publishes([message(6)]).await;
+    full.send(&Packet::PubAck(Ack::success(unacknowledged.packet_id.unwrap()))).await;
+    full.expect_nothing().await;
+    let (mut other, _) = server.persistent(Version::V5, "other").await;
+    other.expect_publish().await;
+    server.publishes([message(7)]).await;
+    full.expect_publish().await;
+    // Now nobody has: as ever, publishers wait for no session.
+    server.publishes([message(8), message(9)]).await;
+    for member in [&mut full, &mut other] {
+        member.expect_end(ReasonCode::QuotaExceeded).await;
+    }
+}
+
+#[tokio::test]
+async fn what_a_member_had_not_received_goes_to_another_when_its_session_ends() {
+    let server = Server::start(|config| {
+        allow_anonymous(config);
+        config.max_inflight = NonZeroU16::MIN;
+    })
+    .await;
+    for end in ["goodbye", "clean start"] {
+        let mut first = member(&server, "first", "$share/g/a", QoS::ExactlyOnce).await;
+        first.subscribe("mine", QoS::AtLeastOnce).await;
+        server
+            .publishes([publish("a", Some(1), b"1"), qos2("a", 2, b"2"), publish("mine", Some(3), b"3")])
+            .await;
+        assert_eq!(first.expect_publish().await.payload, &b"1"[..]);
+        let mut second = member(&server, "second", "$share/g/a", QoS::ExactlyOnce).await;
+        match end {
+            "goodbye" => first.leave_with(&disconnect(ReasonCode::Success, Some(0))).await,
+            _ => drop(server.anonymous(Version::V5, "first").await),
+        }
+        for payload in [b"1", b"2"] {
+            assert!(!second.receive(payload).await.dup);
+        }
+        second.expect_nothing().await;
+        second.leave_with(&disconnect(ReasonCode::Success, Some(0))).await;
+    }
+    assert_eq!(server.metric("handed_on_total"), Some(4));
+}
+
+#[tokio::test]
+async fn what_an_absent_member_has_in_the_database_goes_to_another_too() {
+    let server = Server::start(|config| {
+        allow_anonymous(config);
+        config.checkpoint_interval_s = NonZeroU32::MIN;
+    })
+    .await;
+    member(&server, "first", "$share/g/a", QoS::ExactlyOnce).await.leave().await;
+    let before = server.metric("checkpoints_total");
+    server.publishes([publish("a", Some(1), b"1"), qos2("a", 2, b"2")]).await;
+    eventually("a checkpoint", async || (server.metric("checkpoints_total") > before).then_some(())).await;
+    let mut second = member(&server, "second", "$share/g/a", QoS::ExactlyOnce).await;
+    server.anonymous(Version::V5, "first").await.leave().await;
+    for payload in [b"1", b"2"] {
+        second.receive(payload).await;
+    }
+    second.expect_nothing().await;
+    server.flush().await;
+    let server = server.restarted().await;
+    let (mut second, is_present) = server.persistent(Version::V5, "second").await;
+    assert!(is_present);
+    second.expect_nothing().await;
+    assert_eq!(server.metric("sessions"), Some(1));
 }
 
 /// As many messages as are sent, each for one of two members, who get half of them.

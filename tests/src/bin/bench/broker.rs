@@ -20,7 +20,7 @@ use tokio::task::JoinSet;
 
 use crate::Bench;
 use crate::load::as_f64;
-use crate::peer::Mosquitto;
+use crate::peer::{MOSQUITTO, Mosquitto};
 use crate::table::Report;
 
 const SUBSCRIBERS: usize = 200;
@@ -43,7 +43,11 @@ pub(crate) async fn run(bench: &Bench, report: &mut Report) -> anyhow::Result<()
             report.at_most(what, "us/delivery", cost, bound);
             server.stop()?;
             if let Some(peer) = Mosquitto::start(&bench.folder).await? {
-                report.beside(what, fan_out(peer.pid(), &peer.address, qos, bench.duration).await?);
+                report.beside(
+                    what,
+                    MOSQUITTO,
+                    fan_out(peer.pid(), &peer.address, qos, bench.duration).await?,
+                );
             }
         }
     }
@@ -56,7 +60,7 @@ pub(crate) async fn run(bench: &Bench, report: &mut Report) -> anyhow::Result<()
         let server = start(bench, "fan-in").await?;
         let cost = fan_in(server.pid(), &server.address("mqtt")?, bench.duration).await?;
         report.at_most(what, "us/msg", cost, peer.map_or(f64::MAX, |peer| peer + 5.0));
-        peer.into_iter().for_each(|peer| report.beside(what, peer));
+        peer.into_iter().for_each(|peer| report.beside(what, MOSQUITTO, peer));
         server.stop()?;
     }
     if bench.wants("broker-sessions") {

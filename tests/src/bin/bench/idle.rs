@@ -11,7 +11,7 @@ use drover_tests::load::tls;
 
 use crate::Bench;
 use crate::load::as_f64;
-use crate::peer::Mosquitto;
+use crate::peer::{MOSQUITTO, Mosquitto};
 use crate::table::Report;
 
 const SESSIONS: usize = 10_000;
@@ -43,7 +43,7 @@ pub(crate) async fn run(bench: &Bench, report: &mut Report) -> anyhow::Result<()
             let stream = fleet::log_in(&peer.address, &login(index), 3_600).await?;
             Ok(Box::new(stream) as Session)
         });
-        report.beside("idle TCP session", kilobytes.await?);
+        report.beside("idle TCP session", MOSQUITTO, kilobytes.await?);
     }
     Ok(())
 }

@@ -12,7 +12,7 @@ use drover_tests::load::rest::Rest;
 use drover_tests::load::server::{Plan, Server};
 
 use crate::Bench;
-use crate::peer::Mosquitto;
+use crate::peer::{MOSQUITTO, Mosquitto};
 use crate::table::Report;
 
 const CLIENTS: usize = 500;
@@ -214,16 +214,16 @@ async fn beside(bench: &Bench, report: &mut Report) -> anyhow::Result<()> {
         (0..CLIENTS).map(|index| Login { device: format!("bench-{index}"), token: None }).collect();
     let (cpu, outcome) = measured(peer.pid(), job(peer.address.clone(), &logins, bench.duration)).await?;
     let rate = as_f64(outcome.acknowledged_in_all()) / outcome.elapsed.as_secs_f64();
-    report.beside("QoS 1 flat out, durable and stored", rate);
-    report.beside("CPU of it", cpu);
+    report.beside("QoS 1 flat out, durable and stored", MOSQUITTO, rate);
+    report.beside("CPU of it", MOSQUITTO, cpu);
     let paced = Job { rate: Some(PACED_RATE), ..job(peer.address.clone(), &logins, bench.duration) };
     let (cpu, outcome) = measured(peer.pid(), paced).await?;
-    report.beside("QoS 1 paced at 4,000 msg/s, CPU", cpu);
-    report.beside("ack p99 of it", outcome.latency_ms(0.99));
-    report.beside("ack p50 of it", outcome.latency_ms(0.5));
+    report.beside("QoS 1 paced at 4,000 msg/s, CPU", MOSQUITTO, cpu);
+    report.beside("ack p99 of it", MOSQUITTO, outcome.latency_ms(0.99));
+    report.beside("ack p50 of it", MOSQUITTO, outcome.latency_ms(0.5));
     let plain = Job { qos: 0, window: 64, ..job(peer.address.clone(), &logins, bench.duration) };
     let (cpu, _) = measured(peer.pid(), plain).await?;
-    report.beside("QoS 0 stored, CPU", cpu);
+    report.beside("QoS 0 stored, CPU", MOSQUITTO, cpu);
     Ok(())
 }
 

@@ -4,6 +4,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program that reports to its terminal")]
 
 mod broker;
+mod history;
 mod idle;
 mod load;
 mod peer;
@@ -28,7 +29,7 @@ struct Arguments {
     #[arg(long, default_value_t = 15)]
     seconds: u64,
     /// Only scenarios whose name begins so: start, load-paced, load-flat-out, load-qos-0, load-flood, load-peer, broker-fan-out,
-    /// broker-fan-in, broker-sessions, broker-retained, idle, points.
+    /// broker-fan-in, broker-sessions, broker-retained, idle, points, history, head.
     #[arg(long, default_value = "")]
     only: String,
     /// Sessions that outlive their connections, in `broker-sessions`; at least 10,000.
@@ -82,6 +83,7 @@ async fn main() -> anyhow::Result<()> {
     if bench.wants("points") {
         points::run(&bench, &mut report).await?;
     }
+    history::run(&bench, &mut report).await?;
     report.print();
     if let Some(file) = arguments.json {
         report.write(&file)?;

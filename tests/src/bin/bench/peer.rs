@@ -7,6 +7,9 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
+/// Its name in the report.
+pub(crate) const MOSQUITTO: &str = "mosquitto";
+
 /// A running mosquitto.
 pub(crate) struct Mosquitto {
     child: Child,

@@ -25,23 +25,36 @@ pub(crate) async fn run(bench: &Bench, report: &mut Report) -> anyhow::Result<()
     let plan = Plan::new(&bench.program, &bench.folder.join("points")).set("DROVER_STREAM__COMPACT_FILES", 2);
     let server = plan.start().await?;
     let rest = server.rest()?;
-    let mut logins = Vec::new();
-    for index in 0..STATIONS {
-        let device = format!("station-{index:03}");
-        logins.push(Login { token: Some(rest.register(&device).await?), device });
-    }
-    replay(&server.address("mqtt")?, logins).await?;
+    replay(&server.address("mqtt")?, stations(&rest, STATIONS).await?, 1).await?;
     settle(&rest).await?;
     queries(report, &rest).await?;
     questions(report, &rest).await?;
     let data_dir = server.data_dir().to_owned();
     many_devices(report, &rest, &server.address("mqtt")?).await?;
     server.stop()?;
-    let (bytes, points) =
-        (folder_bytes(&data_dir.join("points"))?, as_f64(rows().len() as u64 * STATIONS as u64) * columns());
+    let (bytes, points) = (folder_bytes(&data_dir.join("points"))?, points(STATIONS, 1));
     report.context("points written", "", points);
     report.at_most("demo's data on disk", "B/point", as_f64(bytes) / points, 3.0);
     Ok(())
+}
+
+pub(crate) async fn stations(rest: &Rest, count: usize) -> anyhow::Result<Vec<Login>> {
+    let mut logins = Vec::new();
+    for index in 0..count {
+        let device = format!("station-{index:03}");
+        logins.push(Login { token: Some(rest.register(&device).await?), device });
+    }
+    Ok(logins)
+}
+
+/// Points of so many stations in so many days.
+pub(crate) fn points(stations: usize, days: u64) -> f64 {
+    as_f64(rows().len() as u64 * stations as u64 * days) * columns()
+}
+
+/// The key that is asked for.
+pub(crate) fn key() -> &'static str {
+    DAY.lines().next().unwrap_or_default().split(',').nth(1).unwrap_or_default()
 }
 
 fn rows() -> Vec<&'static str> {
@@ -55,8 +68,9 @@ fn columns() -> f64 {
     as_f64(values as u64) / as_f64(rows().len().max(1) as u64)
 }
 
-/// One message a row. As in the demo, each station has the day seven minutes after the one before it.
-async fn replay(address: &str, logins: Vec<Login>) -> anyhow::Result<()> {
+/// One message a row. As in the demo, each station has the day seven minutes after the one before it; the days after the first one are
+/// the same day, moved a little further.
+pub(crate) async fn replay(address: &str, logins: Vec<Login>, days: u64) -> anyhow::Result<()> {
     let names: Vec<&str> = DAY.lines().next().unwrap_or_default().split(',').skip(1).collect();
     let bodies: Arc<Vec<String>> = Arc::new(rows().iter().map(|row| body(&names, row)).collect());
     let last = bodies.len() as u64;
@@ -67,25 +81,25 @@ async fn replay(address: &str, logins: Vec<Login>) -> anyhow::Result<()> {
         qos: 1,
         window: 16,
         rate: None,
-        duration: Duration::from_secs(600),
-        payload: Arc::new(move |_, number, out| {
-            let minute = number % last;
+        duration: Duration::from_secs(1_200),
+        payload: Arc::new(move |client, number, out| {
+            let row = (number + client as u64 * 7 + number / last * 13) % last;
             let text = format!(
                 "{{\"ts\":{},\"values\":{}}}",
-                START_MS + minute * 60_000,
-                bodies[usize::try_from(minute).unwrap_or(0)]
+                START_MS + number * 60_000,
+                bodies[usize::try_from(row).unwrap_or(0)]
             );
             out.extend_from_slice(text.as_bytes());
         }),
         forgive: false,
-        messages: Some(last),
+        messages: Some(last * days),
     };
     fleet::run(job).await?;
     Ok(())
 }
 
 /// 2026-01-01T00:00:00Z.
-const START_MS: u64 = 1_767_225_600_000;
+pub(crate) const START_MS: u64 = 1_767_225_600_000;
 
 fn body(names: &[&str], row: &str) -> String {
     let values: Vec<String> = names
@@ -97,7 +111,7 @@ fn body(names: &[&str], row: &str) -> String {
     format!("{{{}}}", values.join(","))
 }
 
-async fn settle(rest: &Rest) -> anyhow::Result<()> {
+pub(crate) async fn settle(rest: &Rest) -> anyhow::Result<()> {
     while rest.ledger().await?.pending > 0 {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
@@ -105,7 +119,7 @@ async fn settle(rest: &Rest) -> anyhow::Result<()> {
 }
 
 async fn questions(report: &mut Report, rest: &Rest) -> anyhow::Result<()> {
-    let key = DAY.lines().next().unwrap_or_default().split(',').nth(1).unwrap_or_default();
+    let key = key();
     let (from, to) = (START_MS, START_MS + 86_400_000);
     let whole = |station: usize| {
         format!("/v1/devices/station-{station:03}/telemetry?keys={key}&from={from}&to={to}&limit=2000")
@@ -118,7 +132,7 @@ async fn questions(report: &mut Report, rest: &Rest) -> anyhow::Result<()> {
 
 async fn queries(report: &mut Report, rest: &Rest) -> anyhow::Result<()> {
     merged(rest).await?;
-    let key = DAY.lines().next().unwrap_or_default().split(',').nth(1).unwrap_or_default();
+    let key = key();
     let means = |_| "SELECT device, avg(value) AS mean FROM points GROUP BY device".to_owned();
     report.at_most(
         "SQL: mean by device of 10 million points",
@@ -140,7 +154,7 @@ async fn queries(report: &mut Report, rest: &Rest) -> anyhow::Result<()> {
 }
 
 /// Waits until no merge of files ended for some seconds, though not for ever.
-async fn merged(rest: &Rest) -> anyhow::Result<()> {
+pub(crate) async fn merged(rest: &Rest) -> anyhow::Result<()> {
     let mut before = -1.0;
     for _ in 0..20 {
         tokio::time::sleep(Duration::from_secs(5)).await;
@@ -153,7 +167,7 @@ async fn merged(rest: &Rest) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn median_query(rest: &Rest, sql: impl Fn(usize) -> String) -> anyhow::Result<f64> {
+pub(crate) async fn median_query(rest: &Rest, sql: impl Fn(usize) -> String) -> anyhow::Result<f64> {
     let mut took = Vec::new();
     for question in 0..QUESTIONS {
         let sql = sql(question * 17 % STATIONS);
@@ -196,7 +210,7 @@ async fn many_devices(report: &mut Report, rest: &Rest, address: &str) -> anyhow
     Ok(())
 }
 
-async fn median(rest: &Rest, path: impl Fn(usize) -> String) -> anyhow::Result<f64> {
+pub(crate) async fn median(rest: &Rest, path: impl Fn(usize) -> String) -> anyhow::Result<f64> {
     let mut took = Vec::new();
     for question in 0..QUESTIONS {
         let path = path(question * 17 % STATIONS);
@@ -208,7 +222,7 @@ async fn median(rest: &Rest, path: impl Fn(usize) -> String) -> anyhow::Result<f
     Ok(fleet::quantile(&took, 0.5) / 1_000.0)
 }
 
-fn folder_bytes(folder: &Path) -> anyhow::Result<u64> {
+pub(crate) fn folder_bytes(folder: &Path) -> anyhow::Result<u64> {
     let mut bytes = 0;
     for entry in fs::read_dir(folder)? {
         let entry = entry?;

@@ -5,9 +5,6 @@ use std::collections::{BTreeMap, VecDeque};
 
 use drover_mqtt_codec::{QoS, RetainHandling, Version};
 
-/// Acknowledgements that wait for their record in the journal, at most.
-const GATHERED: usize = 64;
-
 /// A message as its publisher sent it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
@@ -211,13 +208,11 @@ impl Broker {
         count
     }
 
-    /// Everything so far is known to be on disk, but for the last acknowledgements of clients that are connected: the server gathers
-    /// them.
+    /// Everything so far is known to be on disk.
     pub fn flushed(&mut self) {
         for session in self.sessions.values_mut() {
-            let gathered = session.window.map_or(0, |window| window.min(GATHERED));
-            keep_last(&mut session.unsure, gathered);
-            keep_last(&mut session.unsure_taken, gathered);
+            session.unsure.clear();
+            session.unsure_taken.clear();
         }
     }
 
@@ -556,10 +551,6 @@ impl Item {
             && packet_id
             && ids
     }
-}
-
-fn keep_last<T>(items: &mut Vec<T>, count: usize) {
-    items.drain(..items.len().saturating_sub(count));
 }
 
 /// The group of a shared subscription (MQTT 5, 4.8.2).
