@@ -17,9 +17,7 @@ async fn pyarrow_and_duckdb_read_the_point_files_as_they_are() {
         for (second, mode) in [(0, "auto"), (1, "manual")] {
             let ts = 1_767_225_600_000_i64 + second * 1_000;
             let payload = json!({ "ts": ts, "values": { "temp": 20 + second, "mode": mode, "on": true } });
-            assert!(
-                publish(&server, &login, "v1/telemetry", &payload.to_string()).await.status.success()
-            );
+            assert!(publish(&server, &login, "v1/telemetry", &payload.to_string()).await.status.success());
         }
     }
     // A stop writes what is in memory to files.
