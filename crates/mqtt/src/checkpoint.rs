@@ -116,8 +116,10 @@ fn gather(gateway: &Gateway) -> VecDeque<Part> {
         checkpoint.ended = changed.ended;
         checkpoint.retained = retained;
         checkpoint.positions = positions;
-        checkpoint.numbers = journal.numbers();
     }
+    // With each part: no number that stands in one is given out again after a crash before the next.
+    let numbers = journal.numbers();
+    parts.iter_mut().for_each(|part| part.checkpoint.numbers = numbers);
     parts
 }
 
@@ -160,14 +162,18 @@ fn capture(
     }
     let tenant = space.tenant.as_str();
     let number = session.number;
-    state.outbox.take_unstored(|sequence, delivery| {
-        let target = target_to(number, sequence, delivery);
-        let message = &delivery.message;
-        let message = messages.entry(message.number).or_insert_with(|| Arc::new(message_to(message))).clone();
-        checkpoint.queued.push(Queued { target, tenant: tenant.to_owned(), message });
-    });
-    let settled = state.outbox.take_settled();
-    checkpoint.settled.extend(settled.into_iter().map(|sequence| (number, sequence)));
+    // Of a session that ends with its connection only the will is kept.
+    if session.is_durable() {
+        state.outbox.take_unstored(|sequence, delivery| {
+            let target = target_to(number, sequence, delivery);
+            let message = &delivery.message;
+            let message =
+                messages.entry(message.number).or_insert_with(|| Arc::new(message_to(message))).clone();
+            checkpoint.queued.push(Queued { target, tenant: tenant.to_owned(), message });
+        });
+        let settled = state.outbox.take_settled();
+        checkpoint.settled.extend(settled.into_iter().map(|sequence| (number, sequence)));
+    }
     checkpoint.sessions.push((number, tenant.to_owned(), saved(session, state)));
 }
 

@@ -16,6 +16,7 @@ use tokio::io::{AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
 
 use crate::answers::Answers;
+use crate::backlog::Share;
 use crate::budget::Account;
 use crate::connect::{self, Admitted};
 use crate::error::End;
@@ -37,6 +38,8 @@ const READ_BYTES: usize = 64 << 10;
 pub(crate) const WRITE_BYTES: usize = 64 << 10;
 /// First capacity of a buffer for an incomplete packet; it doubles as bytes come, whatever length the packet claims.
 const REST_BYTES: usize = 512;
+/// So much of it is not counted for the tenant.
+const UNCOUNTED_BYTES: usize = 4 << 10;
 /// Rounds of reading and writing before other connections have their turn.
 const MAX_ROUNDS: usize = 4;
 /// Answers that may be pending beside those that the receive maximum bounds.
@@ -68,6 +71,8 @@ pub(crate) struct Connection {
     unread: BytesMut,
     /// Whether `unread` may hold whole packets.
     is_unread_whole: bool,
+    /// What of `unread` is counted for the tenant.
+    incomplete: Share,
     unsent: BytesMut,
     is_flush_pending: bool,
     pub(crate) outbound: Outbound,
@@ -112,6 +117,7 @@ impl Connection {
         let mut seat = admitted.seat;
         seat.is_accepted = true;
         let mut connection = Self {
+            incomplete: Share::of(&seat.space.incomplete),
             budget: seat.space.buckets.account(&seat.session.key.owner, &gateway.metrics),
             seat,
             transport,
@@ -175,11 +181,10 @@ impl Connection {
             let output = &mut scratch.output;
             self.waits.has_progressed |= self.answers.write(cx, &self.outbound, metrics, output)?;
             self.note_settled();
-            let is_free = self.unsent.is_empty() && !self.is_flush_pending;
-            let has_more = is_free && self.send_waiting(cx, &mut scratch.output);
+            // Whoever takes everything only now has been sent nothing in this round.
+            let has_more = !self.is_free() || self.send_waiting(cx, &mut scratch.output);
             self.write(cx, &mut scratch.output)?;
-            let goes_on =
-                has_read || (has_more && self.unsent.is_empty()) || (!could_read && self.may_read());
+            let goes_on = has_read || (has_more && self.is_free()) || (!could_read && self.may_read());
             if !goes_on {
                 // What was waited for at the drain may have come in this turn.
                 return self.check_ending();
@@ -187,6 +192,11 @@ impl Connection {
         }
         cx.waker().wake_by_ref();
         Ok(())
+    }
+
+    /// Whether everything that was written has been taken.
+    fn is_free(&self) -> bool {
+        self.unsent.is_empty() && !self.is_flush_pending
     }
 
     /// Offers the held message to the log when that may work.
@@ -261,7 +271,21 @@ impl Connection {
             }
             scratch.input = input;
         }
-        outcome
+        let has_read = outcome?;
+        self.count_incomplete()?;
+        Ok(has_read)
+    }
+
+    /// A client may be slow to finish a packet, but not with more memory than its tenant has for that.
+    fn count_incomplete(&mut self) -> Result<(), End> {
+        let (now, before) = (self.unread.capacity(), self.incomplete.bytes());
+        let now = if now > UNCOUNTED_BYTES { now } else { 0 };
+        self.incomplete.give_back(before.saturating_sub(now));
+        if now <= before || self.incomplete.take(now - before) {
+            return Ok(());
+        }
+        let text = "the tenant's clients have begun too many packets that they do not finish";
+        Err(End::refused(ReasonCode::QuotaExceeded, text))
     }
 
     fn fill_and_consume(
@@ -400,7 +424,7 @@ impl Connection {
             }
             Poll::Pending => self.is_flush_pending = true,
         }
-        let is_blocked = !self.unsent.is_empty() || self.is_flush_pending;
+        let is_blocked = !self.is_free();
         self.waits.blocked_since =
             if is_blocked { self.waits.blocked_since.or(Some(self.gateway.now())) } else { None };
         Ok(())

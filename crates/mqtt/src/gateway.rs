@@ -89,7 +89,7 @@ impl Gateway {
                 env.clock.clone(),
                 options,
             )),
-            spaces: Spaces::new(config.budget, config.max_queued_bytes_per_tenant),
+            spaces: Spaces::new(&config),
             metrics: env.metrics.register("mqtt", Metrics::register),
             clock: env.clock.clone(),
             rng: env.rng.clone(),
@@ -148,7 +148,8 @@ impl Gateway {
 
     /// Sends a message of the platform to a device, on one of its own topics.
     pub(crate) fn tell_device(&self, space: &Arc<Space>, device: &DeviceId, topic: &str, payload: &[u8]) {
-        let message = Arc::new(Message::new(topic, payload, QoS::AtLeastOnce));
+        let number = self.journal.message_number();
+        let message = Arc::new(Message { number, ..Message::new(topic, payload, QoS::AtLeastOnce) });
         for (session, _) in space.attached_of(&Owner::Device(device.clone())) {
             if let Some(delivered) = session.deliver_own(&message, self.bounds()) {
                 settle(self, space, &session, delivered);
@@ -190,7 +191,7 @@ impl Gateway {
 
     fn attend_spaces(&self, sweeps: bool) {
         let now_ms = self.clock.now().as_millis();
-        let mut counts = [0; 5];
+        let mut counts = [0; 6];
         for space in self.spaces.all() {
             self.attend(&space, now_ms);
             space.is_watched.store(self.live.has_subscribers(&space.watch_subject), Ordering::Relaxed);

@@ -12,7 +12,7 @@ pub(crate) const TICKS_PER_SECOND: u32 = 2;
 /// What is published.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Message {
-    /// Names it in the journal; 0 while it is not there.
+    /// Names it in the journal and the database, among the messages of all tenants; 0 until it is on its way.
     pub(crate) number: u64,
     pub(crate) topic: Box<str>,
     pub(crate) payload: Bytes,
@@ -42,7 +42,7 @@ impl Message {
 
     /// What it adds to a queue, in bytes.
     pub(crate) fn size(&self) -> usize {
-        self.topic.len() + self.payload.len()
+        self.topic.len() + self.payload.len() + self.properties.as_deref().map_or(0, properties_size)
     }
 
     /// Seconds after which it is worth nothing.
@@ -62,6 +62,13 @@ impl Message {
         // Rounded up: a part of a second is still some time.
         Ok(Some(u32::try_from((left_ms + 999) / 1_000).unwrap_or(expiry)))
     }
+}
+
+/// Those of any length.
+fn properties_size(properties: &PublishProperties) -> usize {
+    let texts = [&properties.response_topic, &properties.content_type].into_iter().flatten().map(String::len);
+    let user = properties.user_properties.iter().map(|(name, value)| name.len() + value.len());
+    texts.chain(user).sum::<usize>() + properties.correlation_data.as_ref().map_or(0, Bytes::len)
 }
 
 /// The message has outlived its expiry.

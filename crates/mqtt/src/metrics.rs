@@ -35,6 +35,7 @@ pub(crate) struct Metrics {
     sessions_over_bound: Family<Label, Counter>,
     pub(crate) sessions_refused: Counter,
     queued_bytes: Gauge,
+    incomplete_bytes: Gauge,
     pub(crate) acknowledged: Counter,
     pub(crate) acknowledgements: Counter,
     pub(crate) bytes_received: Counter,
@@ -75,6 +76,7 @@ impl Metrics {
             sessions_over_bound: Family::default(),
             sessions_refused: Counter::default(),
             queued_bytes: Gauge::default(),
+            incomplete_bytes: Gauge::default(),
             acknowledged: Counter::default(),
             acknowledgements: Counter::default(),
             bytes_received: Counter::default(),
@@ -154,18 +156,24 @@ impl Metrics {
             "Bytes of QoS 1 and 2 messages that wait for clients",
             self.queued_bytes.clone(),
         );
+        registry.register(
+            "incomplete_bytes",
+            "Bytes of packets that clients have begun and not finished",
+            self.incomplete_bytes.clone(),
+        );
         registry.register("pauses", "Times that reading of a client paused", self.pauses.clone());
         registry.register("paused", "Clients whose reading is paused", self.paused.clone());
     }
 
-    /// How many sessions, subscriptions, retained messages, bytes of these and bytes in queues there are.
-    pub(crate) fn counted(&self, counts: [usize; 5]) {
+    /// How many sessions, subscriptions, retained messages, bytes of these, bytes in queues and bytes of incomplete packets there are.
+    pub(crate) fn counted(&self, counts: [usize; 6]) {
         let gauges = [
             &self.sessions,
             &self.subscriptions,
             &self.retained_messages,
             &self.retained_bytes,
             &self.queued_bytes,
+            &self.incomplete_bytes,
         ];
         for (gauge, count) in gauges.into_iter().zip(counts) {
             gauge.set(i64::try_from(count).unwrap_or(i64::MAX));

@@ -64,7 +64,11 @@ impl Outbound {
             }
         };
         let (topic, topic_alias) = self.alias(&message.topic);
-        let publish = PublishRef {
+        let version = self.limits.version;
+        let fits = |publish: &PublishRef<'_>| {
+            publish_encoded_len(publish, version).is_ok_and(|length| length <= self.limits.packet_bytes)
+        };
+        let mut publish = PublishRef {
             dup: entry.is_sent,
             qos: delivery.qos,
             retain: delivery.retain,
@@ -76,14 +80,15 @@ impl Outbound {
             topic_alias,
             subscription_ids: delivery.subscription_ids.as_deref().unwrap_or_default(),
         };
-        let version = self.limits.version;
-        if !publish_encoded_len(&publish, version).is_ok_and(|length| length <= self.limits.packet_bytes)
-            || encode_publish(&publish, version, output).is_err()
-        {
+        if !fits(&publish) && !publish.topic.is_empty() {
+            // A new alias takes three bytes that there may not be.
+            publish.topic_alias = None;
+        }
+        if !fits(&publish) || encode_publish(&publish, version, output).is_err() {
             metrics.dropped("too large for the client");
             return false;
         }
-        if topic_alias.is_some() && !topic.is_empty() {
+        if publish.topic_alias.is_some() && !publish.topic.is_empty() {
             self.aliases.push(message.topic.clone());
         }
         metrics.sent(delivery.qos);

@@ -49,9 +49,10 @@ pub(crate) fn route(
     gateway: &Gateway,
     space: &Arc<Space>,
     origin: Origin,
-    message: Message,
+    mut message: Message,
     hits: &mut Hits,
 ) -> Result<Routed, Refused> {
+    message.number = gateway.journal.message_number();
     hits.clear();
     if space.is_watched.load(Ordering::Relaxed) {
         gateway.show(space, &message);
@@ -113,10 +114,9 @@ fn record(
     gateway: &Gateway,
     space: &Arc<Space>,
     origin: Origin,
-    mut message: Message,
+    message: Message,
     hits: &mut Hits,
 ) -> Result<Ticket, Refused> {
-    message.number = gateway.journal.message_number();
     let message = Arc::new(message);
     let published = v1::Published {
         message: Some(message_to(&message)),

@@ -16,7 +16,7 @@ use crate::journal::{suspect_to, will_to};
 use crate::outbox::Full;
 use crate::session::{Attachment, Client, Ending, Session, SessionKey, State, Subscription};
 use crate::space::{Sessions, Space};
-use crate::will::{self, Will};
+use crate::will::{Later, Will};
 
 /// What a client says of the session it wants.
 pub(crate) struct Wish {
@@ -103,7 +103,7 @@ impl Seat {
             state.at_risk = wish.window;
             state.place = Some(place);
             state.awaits_record = false;
-            state.outbox.rewind();
+            gateway.metrics.dropped_many("taken over", state.outbox.rewind());
             // MQTT 5, 4.9: windows begin anew with the connection.
             state.unreleased.iter_mut().for_each(|known| known.is_counted = false);
             if let Some(at_ms) = state.armed_ms.take() {
@@ -186,12 +186,18 @@ impl Seat {
                 None
             }
         };
-        let sent = will.and_then(|will| will::send(gateway, space, session, *will));
-        match closed {
-            None => {
+        let sent = will.map_or(Ok(None), |will| gateway.send_will(space, session, will));
+        match (closed, sent) {
+            (None, Ok(sent)) => {
                 gateway.bury(space, session, sent, rest);
             }
-            Some((closed, next_ms)) => {
+            // It is buried when its will is out.
+            (None, Err(Later)) => {}
+            (Some(before), sent) => {
+                let (closed, next_ms) = match sent {
+                    Ok(_) => before,
+                    Err(Later) => self::closed(session, &session.state.lock()),
+                };
                 // Without a record the session is taken for connected until the server stops; the checkpoint knows better.
                 gateway.note(space, session, Change::Closed(closed));
                 if let Some(at_ms) = next_ms {
@@ -300,7 +306,9 @@ impl Gateway {
             attachment.end(Ending::TakenOver);
         }
         let rest = displaced.ended.as_ref().and_then(|session| self.withdraw(space, session));
-        let sent = displaced.will.and_then(|(session, will)| will::send(self, space, &session, *will));
+        let sent = displaced.will.map_or(Ok(None), |(session, will)| self.send_will(space, &session, will));
+        // It is buried when its will is out.
+        let Ok(sent) = sent else { return None };
         displaced.ended.and_then(|session| self.bury(space, &session, sent, rest))
     }
 
@@ -446,7 +454,11 @@ impl Gateway {
                 (will, state.has_ended, state.next_due_ms())
             };
             let rest = if has_ended { self.withdraw(space, &session) } else { None };
-            let sent = will.and_then(|will| will::send(self, space, &session, *will));
+            let sent = will.map_or(Ok(None), |will| self.send_will(space, &session, will));
+            let Ok(sent) = sent else {
+                self.journal.touch(space, &session);
+                continue;
+            };
             if has_ended {
                 self.bury(space, &session, sent, rest);
                 continue;

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use crate::backlog::Backlog;
 use crate::budget::Buckets;
-use crate::config;
+use crate::config::{Budget, Config};
 use crate::message::Message;
 use crate::outbox::Bounds;
 use crate::retained::Retained;
@@ -39,6 +39,8 @@ pub(crate) struct Space {
     pub(crate) buckets: Buckets,
     /// What waits in all queues.
     pub(crate) backlog: Arc<Backlog>,
+    /// What clients have begun to send.
+    pub(crate) incomplete: Arc<Backlog>,
 }
 
 /// Least time between two looks at all retained messages for want of room, in milliseconds.
@@ -194,7 +196,7 @@ impl Sessions {
 }
 
 impl Space {
-    pub(crate) fn new(tenant: Tenant, buckets: Buckets, backlog: Backlog) -> Self {
+    fn new(tenant: Tenant, buckets: Buckets, (backlog, incomplete): (Backlog, Backlog)) -> Self {
         Self {
             is_watched: AtomicBool::new(false),
             watch_subject: format!("message.{}", token(tenant.as_str())).into(),
@@ -205,6 +207,7 @@ impl Space {
             timers: Mutex::default(),
             buckets,
             backlog: Arc::new(backlog),
+            incomplete: Arc::new(incomplete),
         }
     }
 
@@ -286,13 +289,20 @@ impl Space {
         self.tree.write().group(shared.group()?, shared.filter(), pick).flatten()
     }
 
-    /// How many sessions, subscriptions, retained messages, bytes of these and bytes in queues there are.
-    pub(crate) fn counts(&self) -> [usize; 5] {
+    /// How many sessions, subscriptions, retained messages, bytes of these, bytes in queues and bytes of incomplete packets there are.
+    pub(crate) fn counts(&self) -> [usize; 6] {
         let (retained, retained_bytes) = {
             let retained = self.retained.lock();
             (retained.messages.len(), retained.bytes)
         };
-        [self.sessions.lock().len(), self.tree.read().len(), retained, retained_bytes, self.backlog.bytes()]
+        [
+            self.sessions.lock().len(),
+            self.tree.read().len(),
+            retained,
+            retained_bytes,
+            self.backlog.bytes(),
+            self.incomplete.bytes(),
+        ]
     }
 
     pub(crate) fn session(&self, number: u64) -> Option<Arc<Session>> {
@@ -369,15 +379,22 @@ fn has_room(member: &Member<Arc<Session>>, message: &Message, bounds: Bounds) ->
 /// The spaces of all tenants that have had a client; bounded by the number of tenants.
 pub(crate) struct Spaces {
     by_tenant: RwLock<HashMap<TenantId, Arc<Space>>>,
-    budget: config::Budget,
+    budget: Budget,
     max_queued_bytes: usize,
+    max_incomplete_bytes: usize,
     started: Instant,
 }
 
 impl Spaces {
-    /// Each tenant may have so many bytes in its queues.
-    pub(crate) fn new(budget: config::Budget, max_queued_bytes: usize) -> Self {
-        Self { by_tenant: RwLock::default(), budget, max_queued_bytes, started: Instant::now() }
+    /// With what each tenant may have.
+    pub(crate) fn new(config: &Config) -> Self {
+        Self {
+            by_tenant: RwLock::default(),
+            budget: config.budget,
+            max_queued_bytes: config.max_queued_bytes_per_tenant,
+            max_incomplete_bytes: config.max_incomplete_bytes_per_tenant,
+            started: Instant::now(),
+        }
     }
 
     /// The space of a tenant.
@@ -387,7 +404,8 @@ impl Spaces {
         }
         let new = || {
             let buckets = Buckets::new(self.budget, self.started);
-            Arc::new(Space::new(tenant.clone(), buckets, Backlog::new(self.max_queued_bytes)))
+            let bounded = (Backlog::new(self.max_queued_bytes), Backlog::new(self.max_incomplete_bytes));
+            Arc::new(Space::new(tenant.clone(), buckets, bounded))
         };
         self.by_tenant.write().entry(tenant.id().clone()).or_insert_with(new).clone()
     }

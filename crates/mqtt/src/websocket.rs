@@ -24,6 +24,8 @@ const SUBPROTOCOL: &str = "mqtt";
 const PATHS: [&str; 2] = ["/mqtt", "/"];
 /// Read buffer of a connection, in bytes.
 const READ_BUFFER: usize = 2 << 10;
+/// Packets of full length that one WebSocket message may have; shorter ones may be more.
+const PACKETS_PER_MESSAGE: usize = 4;
 /// The answer to a request that does not ask for a WebSocket (RFC 9110, 15.5.22).
 const UPGRADE_REQUIRED: &str = "HTTP/1.1 426 Upgrade Required\r\nUpgrade: websocket\r\nConnection: Upgrade, close\r\n\
     Content-Type: text/plain\r\nContent-Length: 57\r\n\r\nThis is MQTT over WebSocket, subprotocol mqtt, at /mqtt.\n";
@@ -42,7 +44,9 @@ impl WebSocket {
             gateway.metrics.closed("WebSocket upgrade");
             return Err(io::Error::new(io::ErrorKind::InvalidData, "HTTP without an upgrade"));
         }
-        let max_bytes = usize::try_from(gateway.config.max_packet_bytes.get()).unwrap_or(usize::MAX);
+        // MQTT 5, 6.0: a message may have several packets, and parts of them.
+        let max_packet = usize::try_from(gateway.config.max_packet_bytes.get()).unwrap_or(usize::MAX);
+        let max_bytes = max_packet.saturating_mul(PACKETS_PER_MESSAGE);
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER)
             .write_buffer_size(0)

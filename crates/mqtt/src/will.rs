@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use drover_backbone::Ticket;
+use drover_backbone::{Refused, Ticket};
 use drover_gateway::{RefusedReason, Sender, SessionPublish};
 use drover_model::topic::Upward;
 use drover_mqtt_codec::{PublishProperties, ReasonCode};
@@ -15,6 +15,9 @@ use crate::publish::destination;
 use crate::route::{Origin, route};
 use crate::session::{Client, Owner, Session};
 use crate::space::Space;
+
+/// Time until a will is tried again that the log did not take, in milliseconds.
+const RETRY_MS: i64 = 500;
 
 /// A will that stands.
 #[derive(Debug, Clone, PartialEq)]
@@ -60,12 +63,50 @@ impl Will {
     }
 }
 
-/// Publishes the will of a session; answers when the session's end may be noted, if that has to wait.
-pub(crate) fn send(gateway: &Gateway, space: &Arc<Space>, session: &Session, will: Will) -> Option<Ticket> {
-    let Will { mut message, .. } = will;
-    message.received_ms = gateway.clock.now().as_millis();
+/// The log does not take a will at the moment: it stands with its session again, and is tried again soon.
+pub(crate) struct Later;
+
+impl Gateway {
+    /// Publishes the will of a session; answers when the session's end may be noted, if that has to wait.
+    pub(crate) fn send_will(
+        &self,
+        space: &Arc<Space>,
+        session: &Arc<Session>,
+        will: Box<Will>,
+    ) -> Result<Option<Ticket>, Later> {
+        match send(self, space, session, &will.message) {
+            Ok(ticket) => {
+                self.metrics.wills.inc();
+                Ok(ticket)
+            }
+            Err(Refused::TooLarge) => {
+                self.refused(&space.tenant, RefusedReason::TooLarge);
+                Ok(None)
+            }
+            Err(Refused::Full | Refused::Busy | Refused::Stopped) => {
+                let now_ms = self.clock.now().as_millis();
+                {
+                    let mut state = session.state.lock();
+                    // Whoever has taken the session over may have another one.
+                    state.will.get_or_insert(will);
+                    state.will_due_ms = now_ms;
+                }
+                space.arm(session, now_ms + RETRY_MS);
+                Err(Later)
+            }
+        }
+    }
+}
+
+fn send(
+    gateway: &Gateway,
+    space: &Arc<Space>,
+    session: &Session,
+    will: &Message,
+) -> Result<Option<Ticket>, Refused> {
+    let mut message = Message { received_ms: gateway.clock.now().as_millis(), ..will.clone() };
     let has_record = session.state.lock().has_record;
-    let ticket = match (destination(&session.key.owner, &message.topic), &session.key.owner) {
+    match (destination(&session.key.owner, &message.topic), &session.key.owner) {
         (Some(Upward::Channel(channel)), Owner::Device(device)) => {
             let properties = message.properties.as_deref();
             let content_type = properties.and_then(|properties| properties.content_type.as_deref());
@@ -89,12 +130,6 @@ pub(crate) fn send(gateway: &Gateway, space: &Arc<Space>, session: &Session, wil
             // Its record stands before whatever is noted of the session afterwards.
             route(gateway, space, origin, message, &mut Vec::new()).map(|_| None)
         }
-        _ => return None,
-    };
-    if ticket.is_ok() {
-        gateway.metrics.wills.inc();
-    } else {
-        gateway.refused(&space.tenant, RefusedReason::LogBusy);
+        _ => Ok(None),
     }
-    ticket.ok().flatten()
 }

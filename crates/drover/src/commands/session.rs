@@ -69,13 +69,21 @@ pub async fn run(command: SessionCommand, target: &Target, output: Output) -> Ou
     }
 }
 
-/// A session by client id, or else by its own id.
+/// A session by its own id, or else by client id. A number is an id first: any client may call itself so.
 async fn find(client: &Client, name: &str) -> Outcome<Value> {
+    if name.parse::<u64>().is_ok() {
+        match client.get(&format!("/v1/sessions/{name}"), &Query::new()).await {
+            Err(failure) if failure.code == Code::NotFound => {}
+            found => return found,
+        }
+    }
     let query: Query = [("client_id", name.to_owned())].into_iter().collect();
     let mut found = client.list("/v1/sessions", &query, 2).await?;
     match found.len() {
-        0 if name.parse::<u64>().is_ok() => client.get(&format!("/v1/sessions/{name}"), &Query::new()).await,
-        0 => Err(Failure::new(Code::NotFound, format!("there is no session with the client id {name:?}"))),
+        0 => Err(Failure::new(
+            Code::NotFound,
+            format!("there is no session with the id or client id {name:?}"),
+        )),
         1 => Ok(found.remove(0)),
         _ => Err(Failure::failed(format!(
             "several sessions have the client id {name:?}; see `drover session list --client-id {name}` and give an id"

@@ -6,6 +6,7 @@ use drover_backbone::{Offset, Shard, Stream};
 use drover_mqtt_codec::{Connect, ConnectProperties, Packet, Publish, QoS, ReasonCode, Version};
 use drover_proto::backbone::v1::Channel;
 use drover_testkit::eventually;
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
 use crate::clients::{qos2, will, with, with_will};
@@ -232,4 +233,35 @@ async fn a_further_session_is_refused_and_those_that_there_are_come_back() {
         server.anonymous(version, "c").await.leave().await;
     }
     assert_eq!(server.metric("sessions_refused_total"), Some(2));
+}
+
+#[tokio::test]
+async fn packets_that_nobody_finishes_take_no_more_memory_than_their_tenant_has_for_them() {
+    let server = Server::start(|config| {
+        allow_anonymous(config);
+        config.max_incomplete_bytes_per_tenant = 1_048_576;
+    })
+    .await;
+    // The first byte of a PUBLISH, and a length of 900,000 bytes; most of them come.
+    let mut begun = vec![0x30, 0xA0, 0xF7, 0x36];
+    begun.resize(800_000, 0);
+    let mut first = server.anonymous(Version::V5, "first").await;
+    first.send_bytes(&begun).await;
+    let counted = async || (server.metric("incomplete_bytes")? >= 700_000).then_some(());
+    eventually("what was begun is counted", counted).await;
+    let mut second = server.anonymous(Version::V5, "second").await;
+    // It may be told before it has sent all of it.
+    let _ = second.stream.write_all(&begun).await;
+    second.expect_end(ReasonCode::QuotaExceeded).await;
+    let mut other = server.device(Version::V5, "pump@acme").await;
+    other.send_bytes(&begun).await;
+    let counted = async || (server.metric("incomplete_bytes")? >= 1_500_000).then_some(());
+    eventually("another tenant has room of its own", counted).await;
+    drop(first);
+    let counted = async || (server.metric("incomplete_bytes")? < 1_500_000).then_some(());
+    eventually("what is gone is not counted", counted).await;
+    begun.resize(900_004, 0);
+    other.send_bytes(&begun[800_000..]).await;
+    // Zeros are no topic.
+    other.expect_end(ReasonCode::ProtocolError).await;
 }

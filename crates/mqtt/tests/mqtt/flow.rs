@@ -160,3 +160,25 @@ async fn messages_longer_than_a_client_takes_are_left_out() {
     subscriber.send(&Packet::PubAck(Ack::success(id(received.packet_id.unwrap().get())))).await;
     subscriber.expect_nothing().await;
 }
+
+#[tokio::test]
+async fn a_client_that_reads_late_gets_everything_without_asking_for_it() {
+    let server = Server::start(|config| {
+        allow_anonymous(config);
+        config.max_queued_messages = 10_000;
+    })
+    .await;
+    for qos in [QoS::AtMostOnce, QoS::AtLeastOnce] {
+        let mut subscriber = server.anonymous(Version::V5, "s").await;
+        subscriber.subscribe("a", qos).await;
+        // More than the sockets between the two hold.
+        let mut publisher = server.anonymous(Version::V5, "p").await;
+        for number in 1..=900 {
+            publisher.publish(publish("a", Some(number), &[0; 10_000])).await;
+            publisher.expect_puback(number).await;
+        }
+        for _ in 0..900 {
+            subscriber.expect_publish().await;
+        }
+    }
+}

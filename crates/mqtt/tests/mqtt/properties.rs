@@ -195,3 +195,17 @@ async fn a_server_that_offers_all_takes_wills_of_every_qos_retained_or_not() {
     }
     server.publishes([retained(publish("w", Some(1), b""))]).await;
 }
+
+#[tokio::test]
+async fn a_message_that_a_new_alias_would_make_too_long_is_sent_without_one() {
+    let server = Server::start(allow_anonymous).await;
+    let asked = ConnectProperties { topic_alias_maximum: Some(10), ..at_most(60) };
+    let mut client = connected(&server, "c", asked).await;
+    client.subscribe("mp/topic", QoS::AtMostOnce).await;
+    let mut publisher = server.anonymous(Version::V5, "p").await;
+    for (length, alias) in [(47, None), (45, None), (44, Some(1)), (47, Some(1))] {
+        publisher.publish(publish("mp/topic", None, &vec![b'x'; length])).await;
+        let message = client.expect_publish().await;
+        assert_eq!((message.payload.len(), alias_of(&message)), (length, alias));
+    }
+}

@@ -4,7 +4,9 @@ use drover_mqtt_codec::{
     Ack, Connect, ConnectProperties, Disconnect, Packet, QoS, ReasonCode, Version, Will, WillProperties,
 };
 
-use crate::server::{Server, allow_anonymous, anonymous, id, publish};
+use drover_testkit::eventually;
+
+use crate::server::{Server, allow_anonymous, anonymous, connect, id, publish};
 
 fn persistent(version: Version, client_id: &str) -> Connect {
     let properties = ConnectProperties { session_expiry_s: Some(1_000), ..ConnectProperties::default() };
@@ -187,5 +189,76 @@ async fn a_shared_subscription_gives_each_message_to_one_member() {
         member.expect_publish().await;
         member.expect_publish().await;
         member.expect_nothing().await;
+    }
+}
+
+/// A checkpoint writes every second.
+async fn with_checkpoints() -> Server {
+    Server::start(|config| {
+        allow_anonymous(config);
+        config.checkpoint_interval_s = std::num::NonZeroU32::MIN;
+    })
+    .await
+}
+
+async fn next_checkpoints(server: &Server) {
+    // The one that is being written may have been begun before.
+    let before = server.metric("checkpoints_total").unwrap();
+    let mut marker = 0;
+    eventually("two checkpoints are written", async || {
+        marker += 1;
+        server.persistent(Version::V5, &format!("marker-{marker}")).await;
+        (server.metric("checkpoints_total")? >= before + 2).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_the_platform_says_to_devices_stays_with_each_of_them_through_a_checkpoint() {
+    let server = with_checkpoints().await;
+    let lasting = |username| Connect {
+        clean_start: false,
+        properties: persistent(Version::V5, "").properties,
+        ..connect(Version::V5, username)
+    };
+    for username in ["pump", "fan", "pump@acme"] {
+        let mut device = server.tcp().await;
+        device.connect(lasting(username)).await;
+        device.subscribe("v1/errors", QoS::AtLeastOnce).await;
+        // Not its own topic.
+        device.publish(publish(&format!("dev/secret-of-{username}/x"), None, b"")).await;
+        device.expect_publish().await;
+    }
+    next_checkpoints(&server).await;
+    for username in ["pump", "fan", "pump@acme"] {
+        let mut device = server.tcp().await;
+        assert!(device.connect(lasting(username)).await.session_present);
+        let said = device.expect_publish().await;
+        let said = String::from_utf8_lossy(&said.payload);
+        assert!(said.contains(&format!("secret-of-{username}/x")), "{username} hears {said}");
+    }
+}
+
+#[tokio::test]
+async fn messages_for_a_session_that_ends_with_its_connection_are_its_own_though_it_has_a_will() {
+    let server = with_checkpoints().await;
+    let mut client = server.tcp().await;
+    let properties =
+        ConnectProperties { receive_maximum: std::num::NonZeroU16::new(2), ..ConnectProperties::default() };
+    let wish =
+        Connect { will: will("w", 0), properties: Some(Box::new(properties)), ..anonymous(Version::V5, "c") };
+    client.connect(wish).await;
+    client.subscribe("a", QoS::AtLeastOnce).await;
+    // More than stay in memory.
+    let mut publisher = server.anonymous(Version::V5, "p").await;
+    for number in 1..=3_000_u16 {
+        publisher.publish(publish("a", Some(number), number.to_string().as_bytes())).await;
+        publisher.expect_puback(number).await;
+    }
+    next_checkpoints(&server).await;
+    for number in 1..=3_000_u16 {
+        let message = client.expect_publish().await;
+        assert_eq!(message.payload, number.to_string().as_bytes());
+        client.send(&Packet::PubAck(Ack::success(message.packet_id.unwrap()))).await;
     }
 }

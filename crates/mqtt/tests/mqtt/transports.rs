@@ -1,5 +1,6 @@
 //! TLS and WebSocket.
 
+use std::num::NonZeroU32;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -139,6 +140,29 @@ async fn a_websocket_without_the_subprotocol_or_with_text_is_refused() {
     let mut stream = websocket(&server, Some("mqtt")).await.unwrap().0;
     stream.send(Message::Text("hello".into())).await.unwrap();
     assert!(!matches!(stream.next().await, Some(Ok(Message::Binary(_)))));
+}
+
+#[tokio::test]
+async fn packets_of_full_length_share_a_websocket_message() {
+    let server = Server::start(|config| config.max_packet_bytes = NonZeroU32::new(100_000).unwrap()).await;
+    let mut stream = websocket(&server, Some("mqtt")).await.unwrap().0;
+    let mut bytes = bytes::BytesMut::new();
+    let long = |number| Packet::Publish(publish("dev/pump/x", Some(number), &[b'a'; 99_900]));
+    let connect = Packet::Connect(Box::new(connect(Version::V5, "pump")));
+    for packet in [connect, long(1), long(2), Packet::PingReq] {
+        encode(&packet, Version::V5, &mut bytes).unwrap();
+    }
+    stream.send(Message::Binary(bytes.freeze())).await.unwrap();
+    let mut device = Device::over(Chopped(stream, Vec::new()));
+    assert!(matches!(device.next().await, Some(Packet::ConnAck(_))));
+    let mut acknowledged = 0;
+    while acknowledged < 2 {
+        match device.next().await {
+            Some(Packet::PubAck(_)) => acknowledged += 1,
+            Some(Packet::PingResp) => {}
+            other => panic!("{other:?}"),
+        }
+    }
 }
 
 #[tokio::test]

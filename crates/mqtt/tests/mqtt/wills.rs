@@ -3,9 +3,11 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use drover_backbone::{LogHealth, Shard, Stream};
 use drover_mqtt_codec::{
     Connect, ConnectProperties, Packet, Publish, QoS, ReasonCode, Version, Will, WillProperties,
 };
+use drover_testkit::eventually;
 use tokio::net::TcpStream;
 
 use crate::clients::{delayed, disconnect, persistent, with, with_will};
@@ -261,4 +263,44 @@ async fn a_client_that_takes_nothing_is_gone_after_its_keep_alive_whatever_it_ma
         publisher.publish(publish("much", None, &[b'x'; 60_000])).await;
     }
     witness.receive(b"gone").await;
+}
+
+#[tokio::test]
+async fn wills_that_the_full_log_does_not_take_are_published_when_it_does() {
+    let server =
+        Server::start_with(|log| (log.segment_bytes, log.max_bytes) = (65_536, 1_048_576), allow_anonymous)
+            .await;
+    let mut watcher = watcher(&server, Version::V5).await;
+    let will = || crate::clients::will("will/x");
+    let mut ends = server.tcp().await;
+    ends.connect(with_will(anonymous(Version::V5, "ends"), will())).await;
+    let mut stays = server.tcp().await;
+    stays.connect(with_will(lasting(anonymous(Version::V5, "stays"), 1_000), will())).await;
+    let mut replaced = server.tcp().await;
+    replaced.connect(with_will(anonymous(Version::V5, "replaced"), will())).await;
+    let mut pump = server.device(Version::V5, "pump").await;
+    for number in 1..=60 {
+        pump.publish(publish("v1/telemetry", Some(number), &[b' '; 20_000])).await;
+    }
+    let is_full = async || matches!(server.env.log.health(), LogHealth::Full { .. }).then_some(());
+    eventually("the log is full", is_full).await;
+    drop(ends);
+    drop(stays);
+    let mut taker = server.tcp().await;
+    taker.connect(anonymous(Version::V5, "replaced")).await;
+    replaced.expect_end(ReasonCode::SessionTakenOver).await;
+    watcher.expect_nothing().await;
+    // What the gateway may have to read again after a crash goes only with its next checkpoint.
+    eventually("the log has room again", async || {
+        for shard in (0..server.env.log.shards()).map(Shard) {
+            let end = server.env.log.end(Stream::Telemetry, shard);
+            server.env.log.truncate(Stream::Telemetry, shard, end);
+        }
+        (server.env.log.health() == LogHealth::Ready).then_some(())
+    })
+    .await;
+    for _ in 0..3 {
+        watcher.receive(b"gone").await;
+    }
+    watcher.expect_nothing().await;
 }
