@@ -91,6 +91,8 @@ pub(crate) async fn open(
     let settings = &program.settings.log;
     let health = Health::default();
     let metrics = Metrics::default();
+    #[cfg(target_os = "linux")]
+    crate::process_metrics::register(&metrics, program.clock.now());
 
     let certificates = certificates(program, data_dir, &program.settings.tls)?;
     let tls = drover_trust::server_config(certificates.resolver(), &[])?;

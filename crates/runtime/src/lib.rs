@@ -13,6 +13,8 @@ pub mod listeners;
 pub mod logs;
 mod metrics;
 mod part;
+#[cfg(target_os = "linux")]
+mod process_metrics;
 mod rng;
 mod run;
 mod settings;
