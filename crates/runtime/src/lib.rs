@@ -21,6 +21,7 @@ mod settings;
 pub mod signals;
 mod stop;
 mod tasks;
+pub mod traces;
 
 pub use clock::SystemClock;
 pub use config::{ConfigError, Layers, Section, Sources};
