@@ -25,6 +25,7 @@ static GOOD: LazyLock<(String, Vec<u8>)> = LazyLock::new(|| {
             payload: &[number; 40],
             received_us: 1,
             topic: "",
+            traceparent: "",
             session: 0,
             packet_id: 0,
         };

@@ -5,7 +5,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::process::{Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -13,6 +13,7 @@ use drover_testkit::{DataDirectory, Drover, command_line, eventually};
 use drover_tests::ordinary_clients::run;
 use rumqttc::{AsyncClient, Event, MqttOptions, Packet, QoS};
 use serde_json::{Value, json};
+use tokio::process::{Child, Command};
 
 /// Acknowledged before the backup begins.
 const BEFORE: u64 = 2_000;
@@ -177,6 +178,103 @@ async fn a_restore_that_was_cut_off_is_refused_by_up_and_completed_by_the_next()
     assert_eq!(server.get("/v1/devices/pump").await["id"], json!("pump"));
     assert!(!server.directory().path().join("backup.staging").exists());
     server.stop().await;
+}
+
+/// Starts a command and kills it when so many entries are in `folder`, its marker among them; whether it was cut off.
+async fn killed_at(command: &mut Command, folder: &Path, entries: usize) -> bool {
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    // Without a pause: what is waited for takes milliseconds.
+    let there = |child: &mut Child| {
+        fs::read_dir(folder).is_ok_and(|found| found.count() >= entries)
+            || child.try_wait().unwrap().is_some()
+    };
+    while !there(&mut child) {
+        tokio::task::yield_now().await;
+    }
+    child.start_kill().unwrap();
+    !child.wait().await.unwrap().success()
+}
+
+#[tokio::test]
+async fn a_backup_that_is_killed_is_no_backup_and_is_replaced_by_the_next() {
+    let server = Drover::start().await;
+    server.device("pump").await;
+    let folder = tempfile::tempdir().unwrap();
+    let mut cut_off = 0;
+    for entries in 1..6 {
+        let place = folder.path().join(format!("backup-{entries}"));
+        let line = ["backup", place.to_str().unwrap()];
+        let was_cut_off = killed_at(&mut server.command_line(&line), &place, entries).await;
+        let into = folder.path().join(format!("data-{entries}"));
+        let restored = restore(&place, &into).await;
+        if was_cut_off && !place.join("manifest.json").exists() {
+            cut_off += 1;
+            assert_eq!(restored.status.code(), Some(1));
+            assert!(said(&restored).contains("did not come to its end: run it again"), "{}", said(&restored));
+            assert!(!into.exists());
+            let again = backup(&server, &place).await;
+            assert!(again.status.success(), "{}", said(&again));
+            assert!(restore(&place, &into).await.status.success());
+        } else {
+            assert!(restored.status.success(), "{}", said(&restored));
+        }
+    }
+    assert!(cut_off > 0, "no kill came in time");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_backup_whose_server_is_killed_is_no_backup() {
+    let server = Drover::start().await;
+    server.device("pump").await;
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().join("backup");
+    let mut client = server.command_line(&["backup", place.to_str().unwrap()]);
+    let client = client.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // The server has begun: it says so in its directory, or has sent already.
+    let staging = server.directory().path().join("backup.staging");
+    while !staging.exists() && !place.exists() {
+        tokio::task::yield_now().await;
+    }
+    let directory = server.kill().await;
+    let made = client.wait_with_output().await.unwrap();
+    if made.status.success() {
+        // All had been sent when the kill came.
+        assert!(restore(&place, &folder.path().join("data")).await.status.success());
+    } else {
+        assert!(!place.join("manifest.json").exists());
+        assert_eq!(restore(&place, &folder.path().join("data")).await.status.code(), Some(1));
+    }
+    let server = Drover::start_in(directory, &[]).await;
+    assert!(!server.directory().path().join("backup.staging").exists());
+    assert_eq!(server.get("/v1/devices/pump").await["id"], json!("pump"));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_restore_that_is_killed_is_refused_by_up_and_completed_by_the_next() {
+    let (folder, place) = small_backup().await;
+    let mut cut_off = 0;
+    for entries in 1..8 {
+        let into = folder.path().join(format!("data-{entries}"));
+        let line = ["restore", place.to_str().unwrap(), "--data-dir", into.to_str().unwrap()];
+        if !killed_at(&mut command_line(&line), &into, entries).await {
+            continue;
+        }
+        if into.join("restore.unfinished").exists() {
+            cut_off += 1;
+            let up = run(&mut command_line(&["up", "--data-dir", into.to_str().unwrap()])).await;
+            assert_eq!(up.status.code(), Some(1));
+            assert!(said(&up).contains("run `drover restore` again"), "{}", said(&up));
+            let again = restore(&place, &into).await;
+            assert!(again.status.success(), "{}", said(&again));
+        }
+        assert!(!into.join("restore.unfinished").exists());
+        for file in ["VERSION", "drover.db", "admin.token"] {
+            assert_eq!(fs::read(into.join(file)).unwrap(), fs::read(place.join(file)).unwrap(), "{file}");
+        }
+    }
+    assert!(cut_off > 0, "no kill came in time");
 }
 
 #[tokio::test]

@@ -19,7 +19,7 @@ fn read(path: &str) -> String {
 /// The names of metrics in a text, without what a form of a metric adds to its name.
 fn names(text: &str) -> BTreeSet<String> {
     let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
-    let ours = words.filter(|word| word.starts_with("drover_"));
+    let ours = words.filter(|word| word.starts_with("drover_") || word.starts_with("process_"));
     let bare = |name: &str| {
         let mut name = name;
         for ending in ["_total", "_bucket", "_sum", "_count"] {

@@ -31,6 +31,7 @@ mod sessions;
 mod telemetry;
 mod tenants;
 mod topics;
+mod trace;
 
 use std::sync::Arc;
 
@@ -44,6 +45,7 @@ use drover_proto::provisioning::v1::tenants_client::TenantsClient;
 use drover_proto::stream::v1::backups_client::BackupsClient;
 use drover_proto::stream::v1::telemetry_client::TelemetryClient;
 use drover_rpc::Link;
+use drover_runtime::traces::Traces;
 use drover_runtime::{Env, Health, Metrics, Part, Stop};
 use drover_trust::TokenHash;
 use tokio::sync::Semaphore;
@@ -66,6 +68,7 @@ pub(crate) struct Api {
     clock: Clock,
     health: Health,
     metrics: Metrics,
+    traces: Traces,
     stop: Stop,
     administrator: TokenHash,
     requests: Arc<Semaphore>,
@@ -101,6 +104,7 @@ pub fn router(config: &Config, env: &Env) -> axum::Router {
         clock: env.clock.clone(),
         health: env.health.clone(),
         metrics: env.metrics.clone(),
+        traces: env.traces.clone(),
         stop: env.stop.clone(),
         administrator: TokenHash::from_bytes(env.administrator_sha256),
         requests: Arc::new(Semaphore::new(config.max_requests)),

@@ -74,7 +74,7 @@ pub async fn get(State(api): Shared) -> impl IntoResponse {
 }
 
 /// A method's name out of a closed set.
-fn method_name(method: &Method) -> &'static str {
+pub fn method_name(method: &Method) -> &'static str {
     match method.as_str() {
         "GET" => "GET",
         "POST" => "POST",

@@ -14,12 +14,15 @@ use crate::error::{Problem, Sort};
 use crate::extract::{Known, MAX_BODY_BYTES, refuse_unknown};
 use crate::metrics::Requests;
 use crate::{Api, admission, api_keys, auth, backups, credentials, dead_letters, devices, docs, events};
-use crate::{health, latest, ledger, live, metrics, openapi, query, sessions, telemetry, tenants, topics};
+use crate::{
+    health, latest, ledger, live, metrics, openapi, query, sessions, telemetry, tenants, topics, trace,
+};
 
-/// All of it. From the outside in: counting, panics, then for what needs a token room, deadline and
+/// All of it. From the outside in: counting, traces, panics, then for what needs a token room, deadline and
 /// authentication, last the names of the parameters.
 pub fn router(api: Arc<Api>) -> Router {
     let counters = Requests::register(&api.metrics);
+    let traces = api.traces.clone();
     let (router, mut document) = routes(&api).split_for_parts();
     openapi::finish(&mut document);
     router
@@ -28,6 +31,7 @@ pub fn router(api: Arc<Api>) -> Router {
         .method_not_allowed_fallback(unknown_method)
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(CatchPanicLayer::custom(admission::panicked))
+        .layer(from_fn_with_state(traces, trace::trace))
         .layer(from_fn_with_state(counters, metrics::count))
         .with_state(api)
 }

@@ -63,6 +63,7 @@ async fn send(producer: &Producer, device: &str) {
         payload: &[b'x'; 90],
         received_us: 1_700_000_000_000_000,
         topic: "",
+        traceparent: "",
         session: 0,
         packet_id: 0,
     };

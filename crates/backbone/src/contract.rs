@@ -21,6 +21,7 @@ pub(crate) fn record<'a>(device: &'a str, payload: &'a [u8]) -> RecordRef<'a> {
         payload,
         received_us: 1,
         topic: "",
+        traceparent: "",
         session: 0,
         packet_id: 0,
     }

@@ -223,6 +223,7 @@ pub(crate) mod tests {
                 payload: payload.as_bytes(),
                 received_us: 1,
                 topic: "",
+                traceparent: "",
                 session: 0,
                 packet_id: 0,
             };

@@ -9,7 +9,7 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use crate::client::{CONNECTION, Target};
 use crate::commands::{
     api_key, backup, completions, configuration, context, credential, deadletters, demo, device, doctor,
-    health, ledger, login, man, query, restore, session, tail, telemetry, tenant, topic,
+    export, health, ledger, login, man, query, restore, session, tail, telemetry, tenant, topic,
 };
 use crate::failure::{Failure, Outcome};
 use crate::output::{Format, Output, note};
@@ -85,6 +85,8 @@ enum Command {
     Telemetry(telemetry::TelemetryArgs),
     /// Ask in SQL: once, or in a shell
     Query(query::QueryArgs),
+    /// History into a file, Parquet or CSV
+    Export(export::ExportArgs),
     /// Messages as they arrive
     Tail(tail::TailArgs),
     /// Whether everything accepted is stored
@@ -197,6 +199,7 @@ async fn remote(command: Command, target: &Target, output: Output) -> Outcome {
         Command::Topic(command) => topic::run(command, target, output).await,
         Command::Telemetry(args) => telemetry::run(args, target, output).await,
         Command::Query(args) => query::run(args, target, output).await,
+        Command::Export(args) => export::run(args, target, output).await,
         Command::Tail(args) => tail::run(args, target, output).await,
         Command::Ledger => ledger::run(target, output).await,
         Command::Deadletters(args) => deadletters::run(args, target, output).await,

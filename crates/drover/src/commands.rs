@@ -10,6 +10,7 @@ pub mod deadletters;
 pub mod demo;
 pub mod device;
 pub mod doctor;
+pub mod export;
 pub mod health;
 pub mod ledger;
 pub mod login;

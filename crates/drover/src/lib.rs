@@ -1,5 +1,6 @@
 //! The program `drover`: every service in one process (`up`), the demonstration, and the operator's command line.
 
+mod arrow_answer;
 mod backup_folder;
 mod banner;
 pub mod cli;
@@ -13,6 +14,7 @@ mod fleet;
 mod local_server;
 mod mqtt_client;
 mod mqtt_connection;
+mod new_file;
 mod open_files;
 mod output;
 mod period;

@@ -53,10 +53,18 @@ impl Output {
 
     /// A bar on standard error for work of so many bytes; it shows nothing in a pipe, and when the output is quiet.
     pub fn bytes_bar(&self, total: u64, doing: &'static str) -> ProgressBar {
+        self.bar(total, doing, "{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}")
+    }
+
+    /// The same for so many points.
+    pub fn points_bar(&self, total: u64, doing: &'static str) -> ProgressBar {
+        self.bar(total, doing, "{msg} {wide_bar} {human_pos}/{human_len} points {per_sec} {eta}")
+    }
+
+    fn bar(&self, total: u64, doing: &'static str, template: &str) -> ProgressBar {
         if self.quiet {
             return ProgressBar::hidden();
         }
-        let template = "{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}";
         let style = ProgressStyle::with_template(template).expect("the template is right");
         ProgressBar::new(total).with_style(style).with_message(doing)
     }

@@ -38,6 +38,8 @@ pub struct Sender<'a> {
     pub device: &'a DeviceId,
     /// When the message must be known again.
     pub publish: Option<SessionPublish>,
+    /// W3C trace context of the append, for whoever stores the message; empty when it is not traced.
+    pub traceparent: &'a str,
 }
 
 /// Takes messages of authenticated devices into the log. All of a device's channels go into one stream, so that its measurements and
@@ -85,6 +87,7 @@ impl Ingress {
             payload,
             received_us: self.next_us(),
             topic: "",
+            traceparent: sender.traceparent,
             session: sender.publish.map_or(0, |publish| publish.session),
             packet_id: sender.publish.map_or(0, |publish| publish.packet_id),
         };
@@ -130,6 +133,7 @@ impl Ingress {
                 payload: &payload,
                 received_us: self.next_us(),
                 topic: "",
+                traceparent: "",
                 session: 0,
                 packet_id: 0,
             };
@@ -188,7 +192,7 @@ mod tests {
         let ingress = open(directory.path(), &clock);
         for _ in 0..3 {
             let tenant = tenant();
-            let sender = Sender { tenant: &tenant, device: &device, publish: None };
+            let sender = Sender { tenant: &tenant, device: &device, publish: None, traceparent: "" };
             let accepted = ingress.accept(&sender, Channel::Telemetry, "", b"{}");
             accepted.unwrap().durable().await.unwrap();
         }

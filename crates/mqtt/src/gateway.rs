@@ -14,6 +14,7 @@ use drover_gateway::{
 };
 use drover_model::{Clock, DeviceId, Party, Tenant, TenantId};
 use drover_mqtt_codec::{QoS, ReasonCode};
+use drover_runtime::traces::Traces;
 use drover_runtime::{Env, PartHealth, Rng, Status, Stop, Tasks};
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
@@ -52,6 +53,7 @@ pub(crate) struct Gateway {
     pub(crate) rng: Rng,
     pub(crate) tasks: Tasks,
     pub(crate) loops: Loops,
+    pub(crate) traces: Traces,
     pub(crate) stop: Stop,
     /// One permit for each client.
     pub(crate) connections: Arc<Semaphore>,
@@ -95,6 +97,7 @@ impl Gateway {
             rng: env.rng.clone(),
             tasks: env.tasks.clone(),
             loops: Loops::start()?,
+            traces: env.traces.clone(),
             stop: env.stop.clone(),
             connections: Arc::new(Semaphore::new(usize::try_from(config.max_connections.get())?)),
             handshakes: Arc::new(Semaphore::new(usize::try_from(config.max_handshakes.get())?)),

@@ -102,6 +102,7 @@ impl Journal {
             payload: &payload,
             received_us: self.ingress.next_us(),
             topic: "",
+            traceparent: "",
             session: 0,
             packet_id: 0,
         };

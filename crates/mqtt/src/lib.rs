@@ -43,6 +43,7 @@ mod shown;
 mod space;
 mod store;
 mod subscribe;
+mod traced;
 mod transport;
 mod trie;
 mod waits;

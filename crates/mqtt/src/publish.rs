@@ -9,6 +9,7 @@ use drover_model::Channel;
 use drover_model::topic::{ERRORS, PREFIX, TIME, Upward};
 use drover_mqtt_codec::{Publish, PublishProperties, QoS, ReasonCode, Version};
 use drover_proto::sessions::v1::{self, change::Change};
+use drover_runtime::traces::Reception;
 
 use crate::answers::{Answer, Outcome};
 use crate::connect::topic_levels;
@@ -18,6 +19,7 @@ use crate::gateway::Gateway;
 use crate::message::Message;
 use crate::route::{Origin, route};
 use crate::session::{Owner, Unreleased};
+use crate::traced;
 
 /// Takes one PUBLISH. Its acknowledgement takes its place in the order of the connection.
 pub(crate) fn receive(
@@ -246,7 +248,14 @@ fn ingest(connection: &mut Connection, channel: Channel, publish: Publish) -> Re
         session: seat.session.number,
         packet_id: publish.packet_id.map_or(0, |packet_id| packet_id.get().into()),
     };
-    let sender = Sender { tenant: &seat.space.tenant, device, publish: is_exactly_once.then_some(again) };
+    let reception = traced::reception(&gateway.traces, (&seat.space.tenant, device), channel, &publish);
+    let traceparent = reception.as_ref().map(Reception::traceparent).unwrap_or_default();
+    let sender = Sender {
+        tenant: &seat.space.tenant,
+        device,
+        publish: is_exactly_once.then_some(again),
+        traceparent: &traceparent,
+    };
     let _fence = is_exactly_once.then(|| gateway.journal.fence());
     let accepted =
         gateway.ingress.accept(&sender, channel, content_type.unwrap_or_default(), &publish.payload);
@@ -255,10 +264,16 @@ fn ingest(connection: &mut Connection, channel: Channel, publish: Publish) -> Re
             if is_exactly_once {
                 gateway.journal.touch(&seat.space, &seat.session);
             }
+            if let Some(reception) = reception {
+                gateway.tasks.track(reception.durable(ticket.clone()));
+            }
             acknowledge(connection, &publish, Outcome::durable(Some(ticket)));
             Ok(())
         }
         Err(refused) => {
+            if let Some(reception) = reception {
+                reception.refused("the log did not take it");
+            }
             let (gateway, tenant, device) = (gateway.clone(), seat.space.tenant.clone(), device.clone());
             let ready = async move { gateway.ingress.ready(&tenant, &device).await };
             not_taken(connection, publish, refused, ready)

@@ -391,7 +391,7 @@ impl Gateway {
     /// Writes an event of a session's device as if the device had sent it; other clients have no events.
     fn tell_of_device(&self, space: &Space, session: &Session, event: &serde_json::Value) {
         let Some(device) = session.key.owner.device() else { return };
-        let sender = Sender { tenant: &space.tenant, device, publish: None };
+        let sender = Sender { tenant: &space.tenant, device, publish: None, traceparent: "" };
         if self.ingress.accept(&sender, Channel::Event, "", event.to_string().as_bytes()).is_err() {
             self.refused(&space.tenant, RefusedReason::LogBusy);
         }

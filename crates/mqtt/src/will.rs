@@ -112,7 +112,7 @@ fn send(
             let content_type = properties.and_then(|properties| properties.content_type.as_deref());
             let publish = has_record
                 .then_some(SessionPublish { session: session.number, packet_id: SessionPublish::WILL });
-            let sender = Sender { tenant: &space.tenant, device, publish };
+            let sender = Sender { tenant: &space.tenant, device, publish, traceparent: "" };
             let content_type = content_type.unwrap_or_default();
             gateway.ingress.accept(&sender, channel, content_type, &message.payload).map(Some)
         }

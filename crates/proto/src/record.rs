@@ -26,6 +26,8 @@ pub struct RecordRef<'a> {
     pub received_us: i64,
     /// Topic; empty when it is the channel's own.
     pub topic: &'a str,
+    /// W3C trace context of what wrote it; empty when it is not traced.
+    pub traceparent: &'a str,
     /// The MQTT session of a QoS 2 publish; 0 for none.
     pub session: u64,
     /// Its packet id; 0 for none.
@@ -49,6 +51,8 @@ pub struct RecordView<'a> {
     pub received_us: i64,
     /// Topic; empty when it is the channel's own.
     pub topic: &'a str,
+    /// W3C trace context of what wrote it; empty when it is not traced.
+    pub traceparent: &'a str,
     /// The MQTT session of a QoS 2 publish; 0 for none.
     pub session: u64,
     /// Its packet id; 0 for none.
@@ -67,6 +71,7 @@ const CONTENT_TYPE: u32 = 4;
 const PAYLOAD: u32 = 5;
 const RECEIVED: u32 = 6;
 const TOPIC: u32 = 7;
+const TRACEPARENT: u32 = 9;
 const SESSION: u32 = 10;
 const PACKET_ID: u32 = 11;
 
@@ -81,6 +86,7 @@ impl RecordRef<'_> {
             + length(self.payload)
             + varint(self.received_us.cast_unsigned())
             + length(self.topic.as_bytes())
+            + length(self.traceparent.as_bytes())
             + varint(self.session)
             + varint(self.packet_id.into())
     }
@@ -94,6 +100,7 @@ impl RecordRef<'_> {
         put_bytes(PAYLOAD, self.payload, out);
         put_varint(RECEIVED, self.received_us.cast_unsigned(), out);
         put_bytes(TOPIC, self.topic.as_bytes(), out);
+        put_bytes(TRACEPARENT, self.traceparent.as_bytes(), out);
         put_varint(SESSION, self.session, out);
         put_varint(PACKET_ID, self.packet_id.into(), out);
     }
@@ -136,6 +143,7 @@ impl<'a> RecordView<'a> {
             payload: &[],
             received_us: 0,
             topic: "",
+            traceparent: "",
             session: 0,
             packet_id: 0,
         };
@@ -146,6 +154,7 @@ impl<'a> RecordView<'a> {
                 (DEVICE, WireType::LengthDelimited) => record.device = take_text(&mut bytes)?,
                 (CONTENT_TYPE, WireType::LengthDelimited) => record.content_type = take_text(&mut bytes)?,
                 (TOPIC, WireType::LengthDelimited) => record.topic = take_text(&mut bytes)?,
+                (TRACEPARENT, WireType::LengthDelimited) => record.traceparent = take_text(&mut bytes)?,
                 (PAYLOAD, WireType::LengthDelimited) => record.payload = take_bytes(&mut bytes)?,
                 (CHANNEL, WireType::Varint) => {
                     let number = i32::try_from(take_varint(&mut bytes)?).unwrap_or_default();
@@ -192,11 +201,11 @@ mod tests {
         fn written_and_read_as_the_generated_code_does(
             tenant in ".{0,9}", device in ".{0,200}", channel in 0..4i32, content_type in ".{0,9}",
             payload in prop::collection::vec(any::<u8>(), 0..300), received_us in any::<i64>(), topic in ".{0,9}",
-            session in any::<u64>(), packet_id in any::<u32>(),
+            traceparent in ".{0,60}", session in any::<u64>(), packet_id in any::<u32>(),
         ) {
             let record = Record {
                 tenant, device, channel, content_type, received_us, topic,
-                payload: payload.into(), user_properties: vec![], traceparent: String::new(), session, packet_id,
+                payload: payload.into(), user_properties: vec![], traceparent, session, packet_id,
             };
             let borrowed = RecordRef {
                 tenant: &record.tenant,
@@ -206,6 +215,7 @@ mod tests {
                 payload: &record.payload,
                 received_us,
                 topic: &record.topic,
+                traceparent: &record.traceparent,
                 session,
                 packet_id,
             };
@@ -216,7 +226,6 @@ mod tests {
 
             let more = Record {
                 user_properties: vec![UserProperty { name: "a".into(), value: "b".into() }],
-                traceparent: "00-1".into(),
                 ..record.clone()
             };
             let bytes = more.encode_to_vec();
@@ -225,7 +234,7 @@ mod tests {
             prop_assert_eq!(view.device, &record.device);
             prop_assert_eq!(view.payload, &record.payload[..]);
             prop_assert_eq!(view.received_us, received_us);
-            prop_assert_eq!(view.topic, &record.topic);
+            prop_assert_eq!((view.topic, view.traceparent), (&*record.topic, &*record.traceparent));
             prop_assert_eq!(view.channel, record.channel());
             prop_assert_eq!((view.session, view.packet_id), (session, packet_id));
         }

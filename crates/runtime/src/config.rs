@@ -178,7 +178,7 @@ impl Layers {
         };
         let mut values: Table = RUNTIME_DEFAULTS.parse().map_err(|error| broken("runtime", error))?;
         let mut names: Vec<String> =
-            ["listen", "log", "logging", "tls", "stop", "process"].map(str::to_owned).into();
+            ["listen", "log", "logging", "tls", "stop", "process", "runtime"].map(str::to_owned).into();
         for (name, text) in sections {
             let table: Table = text.parse().map_err(|error| broken(name, error))?;
             values.insert((*name).to_owned(), Value::Table(table));

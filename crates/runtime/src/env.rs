@@ -7,6 +7,7 @@ use drover_db::Db;
 use drover_model::Clock;
 use drover_rpc::Peers;
 
+use crate::traces::Traces;
 use crate::{Health, Metrics, Rng, Stop, Tasks};
 
 /// Handles to everything that a service may use; cheap to clone.
@@ -28,6 +29,8 @@ pub struct Env {
     pub rng: Rng,
     /// Where metrics are registered.
     pub metrics: Metrics,
+    /// Where spans of traces are begun.
+    pub traces: Traces,
     /// Where tasks are spawned.
     pub tasks: Tasks,
     /// When to stop.

@@ -15,6 +15,7 @@ use serde::Deserialize;
 use crate::certificates::{Certificates, TlsSettings, server_names};
 use crate::config::Range;
 use crate::data_dir::{DATABASE, LOG};
+use crate::traces::Traces;
 use crate::{DataDir, Env, Health, Metrics, PartHealth, Program, Section, Status, Stop, Tasks};
 
 /// Section `[log]`.
@@ -91,7 +92,10 @@ pub(crate) async fn open(
     let settings = &program.settings.log;
     let health = Health::default();
     let metrics = Metrics::default();
+    #[cfg(target_os = "linux")]
+    crate::process_metrics::register(&metrics, program.clock.now());
 
+    let traces = Traces::start(&program.settings.runtime, &program.rng, &metrics, (tasks, stop))?;
     let certificates = certificates(program, data_dir, &program.settings.tls)?;
     let tls = drover_trust::server_config(certificates.resolver(), &[])?;
     tasks.spawn("certificates", certificates.keep(stop.clone()));
@@ -112,6 +116,7 @@ pub(crate) async fn open(
         clock: program.clock.clone(),
         rng: program.rng.clone(),
         metrics,
+        traces,
         tasks: tasks.clone(),
         stop: stop.clone(),
         health,

@@ -13,12 +13,15 @@ pub mod listeners;
 pub mod logs;
 mod metrics;
 mod part;
+#[cfg(target_os = "linux")]
+mod process_metrics;
 mod rng;
 mod run;
 mod settings;
 pub mod signals;
 mod stop;
 mod tasks;
+pub mod traces;
 
 pub use clock::SystemClock;
 pub use config::{ConfigError, Layers, Section, Sources};

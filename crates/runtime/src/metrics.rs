@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use prometheus_client::collector::Collector;
 use prometheus_client::registry::Registry;
 
 /// Where metrics are registered; cheap to clone. Names are `drover_<part>_<noun>_<unit>`; labels come from closed sets.
@@ -15,6 +16,11 @@ impl Metrics {
     pub fn register<T>(&self, part: &'static str, register: impl FnOnce(&mut Registry) -> T) -> T {
         let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
         register(registry.sub_registry_with_prefix("drover").sub_registry_with_prefix(part))
+    }
+
+    /// Registers what has names that are the same in every program, without a prefix.
+    pub(crate) fn register_standard(&self, collector: Box<dyn Collector>) {
+        self.registry.lock().unwrap_or_else(PoisonError::into_inner).register_collector(collector);
     }
 
     /// The OpenMetrics text of all metrics.

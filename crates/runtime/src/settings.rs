@@ -6,6 +6,7 @@ use crate::certificates::TlsSettings;
 use crate::config::Range;
 use crate::listeners::ListenSettings;
 use crate::logs::LogsSettings;
+use crate::traces::TraceSettings;
 use crate::{ConfigError, Layers, LogSettings, Section, StopSettings};
 
 /// Section `[process]`.
@@ -35,6 +36,8 @@ pub struct Settings {
     pub stop: StopSettings,
     /// `[process]`
     pub process: ProcessSettings,
+    /// `[runtime]`
+    pub runtime: TraceSettings,
 }
 
 impl Settings {
@@ -50,9 +53,10 @@ impl Settings {
         let tls = layers.section_or("tls", &mut problems);
         let stop = layers.section_or("stop", &mut problems);
         let process = layers.section_or("process", &mut problems);
-        match (listen, log, logging, tls, stop, process) {
-            (Some(listen), Some(log), Some(logging), Some(tls), Some(stop), Some(process)) => {
-                Ok(Self { listen, log, logging, tls, stop, process })
+        let runtime = layers.section_or("runtime", &mut problems);
+        match (listen, log, logging, tls, stop, process, runtime) {
+            (Some(listen), Some(log), Some(logging), Some(tls), Some(stop), Some(process), Some(runtime)) => {
+                Ok(Self { listen, log, logging, tls, stop, process, runtime })
             }
             _ => Err(ConfigError { problems }),
         }

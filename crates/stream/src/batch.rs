@@ -15,6 +15,9 @@ use crate::config::Config;
 use crate::ledger::{ByTenant, Counts};
 use crate::notify::Notify;
 
+/// Traced records of one batch; of further ones nothing is sent.
+const MAX_TRACED: usize = 1_024;
+
 /// An event to be written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Event {
@@ -50,11 +53,21 @@ impl Rows {
     }
 }
 
+/// A record whose storing is traced.
+#[derive(Debug)]
+pub(crate) struct Traced {
+    pub(crate) traceparent: String,
+    pub(crate) tenant: String,
+    pub(crate) device: String,
+    pub(crate) is_stored: bool,
+}
+
 /// What one batch of frames amounted to.
 #[derive(Debug, Default)]
 pub(crate) struct Outcome {
     pub(crate) rows: Rows,
     pub(crate) counts: ByTenant,
+    pub(crate) traced: Vec<Traced>,
     pub(crate) records: u64,
     pub(crate) points: u64,
     pub(crate) over_device_bounds: u64,
@@ -79,10 +92,12 @@ pub(crate) struct Decoder {
     max_keys: usize,
     max_latest_text_bytes: usize,
     notify: Notify,
+    is_traced: bool,
 }
 
 impl Decoder {
-    pub(crate) fn new(config: &Config, notify: Notify) -> Self {
+    /// `is_traced`: whether traces are sent anywhere.
+    pub(crate) fn new(config: &Config, notify: Notify, is_traced: bool) -> Self {
         Self {
             decoded: Decoded::default(),
             limits: Limits {
@@ -94,10 +109,11 @@ impl Decoder {
             max_keys: config.max_keys_per_device,
             max_latest_text_bytes: config.max_latest_text_bytes_per_device,
             notify,
+            is_traced,
         }
     }
 
-    /// Applies frames in their order. Live listeners hear of them unless they are `replayed`.
+    /// Applies frames in their order. Live listeners and traces hear of them unless they are `replayed`.
     pub(crate) fn apply(
         &mut self,
         head: &mut HeadWriter<'_>,
@@ -114,6 +130,9 @@ impl Decoder {
                         let stored = self.record(head, &record, seq, &mut outcome);
                         if stored && !replayed {
                             self.tell(&record);
+                        }
+                        if self.is_traced && !replayed && !record.traceparent.is_empty() {
+                            trace(&record, stored, &mut outcome.traced);
                         }
                     }
                     Err(error) => {
@@ -242,6 +261,17 @@ impl Decoder {
             }
             Channel::Refused | Channel::Session | Channel::Unspecified => {}
         }
+    }
+}
+
+fn trace(record: &RecordView<'_>, is_stored: bool, traced: &mut Vec<Traced>) {
+    if traced.len() < MAX_TRACED {
+        traced.push(Traced {
+            traceparent: record.traceparent.to_owned(),
+            tenant: record.tenant.to_owned(),
+            device: record.device.to_owned(),
+            is_stored,
+        });
     }
 }
 

@@ -68,6 +68,7 @@ pub async fn build(config: Config, env: &Env) -> anyhow::Result<Part> {
     let tables = tables::all(&env.db, &env.peers);
     let queries =
         Engine::new(points.clone(), tables, query_bounds(&context.config), env.data_dir.join("queries"));
+    env.metrics.register("stream", |registry| queries.metrics().register(registry));
     let service = service::Service { store, points, queries, ledger, shards: env.log.shards() };
     Ok(Part::new("stream")
         .grpc(TelemetryServer::new(service))

@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use drover_backbone::{Frame, LogError, Offset, Reader, Shard, Stream};
+use drover_model::Timestamp;
 use drover_runtime::{Env, PartHealth, Status};
 use futures_util::future::try_join_all;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::batch::{Decoder, Outcome, Rows};
+use crate::batch::{Decoder, Outcome, Rows, Traced};
 use crate::commit::Committer;
 use crate::config::Config;
 use crate::error::Error;
@@ -102,7 +103,7 @@ impl Worker {
             reader: context.env.log.reader(Stream::Telemetry, shard, next)?,
             next,
             replay_end: context.env.log.end(Stream::Telemetry, shard),
-            decoder: Decoder::new(&context.config, notify.clone()),
+            decoder: Decoder::new(&context.config, notify.clone(), context.env.traces.is_on()),
             committer,
             committing: None,
             counts: ByTenant::default(),
@@ -167,12 +168,16 @@ impl Worker {
             }
         }
         let replayed = until.is_some();
+        let began = self.env.clock.now();
         let (decoder, points) = (&mut self.decoder, &self.points);
-        let outcome = points.apply(self.shard.0, |head| decoder.apply(head, &frames, replayed));
+        let mut outcome = points.apply(self.shard.0, |head| decoder.apply(head, &frames, replayed));
         self.next = self.after(&frames);
         self.due.get_or_insert_with(|| Instant::now() + Duration::from_secs(self.config.flush_interval_s));
-        let records = outcome.records;
+        let (records, traced) = (outcome.records, std::mem::take(&mut outcome.traced));
         self.settle(outcome, replayed).await;
+        for traced in traced {
+            self.trace(traced, began);
+        }
         Ok(records)
     }
 
@@ -201,6 +206,15 @@ impl Worker {
             for letter in &outcome.rows.dead_letters {
                 self.notify.refusal(&letter.tenant, &letter.device, &letter.topic, &letter.reason);
             }
+        }
+    }
+
+    /// The span of a record: from the decoding of its batch until what it holds can be read.
+    fn trace(&self, traced: Traced, began: Timestamp) {
+        if let Some(mut span) = self.env.traces.stored(&traced.traceparent, began) {
+            span.set("tenant.id", traced.tenant);
+            span.set("device.id", traced.device);
+            span.set("outcome", if traced.is_stored { "stored" } else { "dead-lettered" });
         }
     }
 

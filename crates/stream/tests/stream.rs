@@ -121,6 +121,7 @@ impl World {
             payload,
             received_us: NOW_US + self.sent,
             topic: "",
+            traceparent: "",
             session: 0,
             packet_id: 0,
         };

@@ -9,6 +9,7 @@ use drover_backbone::{Live, Log, LogOptions, Producer, ProducerOptions};
 use drover_db::Db;
 use drover_model::{Clock, ManualClock, Now as _, Tenant, TenantId};
 use drover_rpc::Peers;
+use drover_runtime::traces::Traces;
 use drover_runtime::{Env, Health, Metrics, Rng, Stop, Tasks};
 use drover_trust::{Authority, Renewable, TokenHash};
 
@@ -36,6 +37,7 @@ pub async fn environment(directory: &Path, clock: &ManualClock) -> Env {
         clock: Clock::new(clock.clone()),
         rng: Rng::new(move |bytes| bytes.fill(counter.fetch_add(1, Ordering::Relaxed))),
         metrics: Metrics::default(),
+        traces: Traces::default(),
         tasks: Tasks::new(stop.clone()).0,
         stop,
         health: Health::default(),

@@ -37,7 +37,7 @@ pub use head::{DeviceSlot, HeadWriter};
 pub use newest::MAX_ANSWER_SAMPLES;
 pub use sample::{Aggregation, RangeAnswer, RangeQuery, Sample};
 pub use snapshot::{Linked, link_files};
-pub use sql::{Answer, Engine, Filter, Format, Query, QueryBounds, QueryError, Table};
+pub use sql::{Answer, Engine, Filter, Format, Query, QueryBounds, QueryError, QueryMetrics, Table};
 pub use store::{LatestPage, MAX_LATEST_DEVICES, NumberedSamples, Store, StoreOptions, StoreStats};
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ mod answer;
 mod error;
 mod filter;
 mod functions;
+mod metrics;
 mod places;
 mod points;
 mod session;
@@ -20,6 +21,7 @@ use bytes::Bytes;
 use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::context::SQLOptions;
+use datafusion::physical_plan::execute_stream;
 use drover_model::Tenant;
 use futures_util::{Stream, StreamExt};
 use tokio::runtime::Runtime;
@@ -28,10 +30,12 @@ use tokio::sync::mpsc;
 pub use answer::Format;
 pub use error::QueryError;
 pub use filter::Filter;
+pub use metrics::QueryMetrics;
 pub use table::Table;
 
 use crate::Store;
 use answer::Encoder;
+use metrics::{Outcome, Spills};
 use places::{Place, Places};
 use points::{Missing, Points};
 
@@ -79,6 +83,7 @@ struct Inner {
     bounds: QueryBounds,
     spill: PathBuf,
     places: Places,
+    metrics: QueryMetrics,
     /// Started by the first query.
     threads: OnceLock<Option<Runtime>>,
 }
@@ -118,7 +123,13 @@ impl Engine {
         // What a killed process left there is of no use.
         let _ = std::fs::remove_dir_all(&spill);
         let places = Places::new(bounds.concurrent);
-        Self(Arc::new(Inner { store, tables, bounds, spill, places, threads: OnceLock::new() }))
+        let metrics = QueryMetrics::default();
+        Self(Arc::new(Inner { store, tables, bounds, spill, places, metrics, threads: OnceLock::new() }))
+    }
+
+    /// What it counts.
+    pub fn metrics(&self) -> &QueryMetrics {
+        &self.0.metrics
     }
 
     /// Begins to answer. The first piece of the answer is there when this returns, so that an error up to then is returned as
@@ -127,7 +138,8 @@ impl Engine {
     /// # Errors
     /// [`QueryError`].
     pub async fn query(&self, tenant: &Tenant, query: Query) -> Result<(Bytes, Answer), QueryError> {
-        let place = self.0.places.take(tenant).await?;
+        let place = self.0.places.take(tenant).await;
+        let place = place.inspect_err(|error| self.0.metrics.refused(Outcome::of(error)))?;
         let (sender, receiver) = mpsc::channel(WAITING_PIECES);
         let run = Run { inner: Arc::clone(&self.0), tenant: tenant.clone(), query, _place: place };
         let threads = self.0.threads.get_or_init(threads).as_ref();
@@ -178,27 +190,30 @@ struct Run {
 impl Run {
     /// Runs the query until it ends, its time is over, or nobody waits for the answer.
     async fn until_closed(self, sender: mpsc::Sender<Result<Bytes, QueryError>>) {
+        let metrics = &self.inner.metrics;
+        let (_running, started) = (metrics.running(), Instant::now());
         let bound = self.inner.bounds.timeout;
         let timeout = self.query.timeout.map_or(bound, |timeout| timeout.min(bound));
-        let deadline = tokio::time::Instant::from_std(Instant::now() + timeout);
+        let deadline = tokio::time::Instant::from_std(started + timeout);
         // Cancel-safe: what is dropped here is the query.
-        let failed = tokio::select! {
-            outcome = self.run(&sender) => outcome.err(),
-            () = tokio::time::sleep_until(deadline) => Some(QueryError::Timeout { seconds: timeout.as_secs() }),
-            () = sender.closed() => None,
+        let ended = tokio::select! {
+            outcome = self.run(&sender) => outcome,
+            () = tokio::time::sleep_until(deadline) => Err(QueryError::Timeout { seconds: timeout.as_secs() }),
+            () = sender.closed() => Ok(Outcome::Cancelled),
         };
-        if let Some(error) = failed {
+        metrics.ended(ended.as_ref().map_or_else(Outcome::of, |outcome| *outcome), started.elapsed());
+        if let Err(error) = ended {
             let _ = sender.send(Err(error)).await;
         }
     }
 
-    async fn run(&self, sender: &mpsc::Sender<Result<Bytes, QueryError>>) -> Result<(), QueryError> {
+    async fn run(&self, sender: &mpsc::Sender<Result<Bytes, QueryError>>) -> Result<Outcome, QueryError> {
         if self.query.sql.len() > MAX_SQL_BYTES {
             return Err(QueryError::Wrong(format!("the text of a query may have {MAX_SQL_BYTES} bytes")));
         }
         let missing = Missing::default();
         let failed = |error: DataFusionError| self.failed(&error);
-        let mut rows = self.start(&missing).await.map_err(failed)?;
+        let (mut rows, _spills) = self.start(&missing).await.map_err(failed)?;
         let unwritten = |error| QueryError::Internal(format!("writing the answer: {error}"));
         check_names(rows.schema().fields().iter().map(|field| field.name().as_str()))?;
         let mut encoder = Encoder::new(self.query.format, &rows.schema()).map_err(unwritten)?;
@@ -206,12 +221,13 @@ impl Run {
         while let Some(batch) = rows.next().await {
             let batch = batch.map_err(failed)?;
             count += batch.num_rows() as u64;
+            self.inner.metrics.rows.inc_by(batch.num_rows() as u64);
             if count > self.inner.bounds.rows {
                 return Err(QueryError::Rows { rows: self.inner.bounds.rows });
             }
             encoder.write(&batch).map_err(unwritten)?;
             if encoder.len() >= PIECE_BYTES && sender.send(Ok(encoder.take())).await.is_err() {
-                return Ok(());
+                return Ok(Outcome::Cancelled);
             }
         }
         let missing: Vec<String> = missing.lock().iter().map(ToString::to_string).collect();
@@ -219,9 +235,8 @@ impl Run {
             return Err(QueryError::Incomplete(missing.join(", ")));
         }
         let last = encoder.finish(&missing).map_err(unwritten)?;
-        // Who asked may be gone.
-        let _ = sender.send(Ok(last)).await;
-        Ok(())
+        let sent = sender.send(Ok(last)).await;
+        Ok(if sent.is_ok() { Outcome::Answered } else { Outcome::Cancelled })
     }
 
     fn failed(&self, error: &DataFusionError) -> QueryError {
@@ -229,7 +244,7 @@ impl Run {
     }
 
     /// Plans the query in a session of its own, which knows the tenant's tables and nothing else.
-    async fn start(&self, missing: &Missing) -> Result<SendableRecordBatchStream, DataFusionError> {
+    async fn start(&self, missing: &Missing) -> Result<(SendableRecordBatchStream, Spills), DataFusionError> {
         let Inner { store, tables, bounds, spill, .. } = &*self.inner;
         let points =
             Points { store: store.clone(), tenant: self.tenant.clone(), missing: Arc::clone(missing) };
@@ -238,7 +253,11 @@ impl Run {
         let read_only =
             SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
         read_only.verify_plan(&plan)?;
-        session.execute_logical_plan(plan).await?.execute_stream().await
+        let frame = session.execute_logical_plan(plan).await?;
+        let task = Arc::new(frame.task_ctx());
+        let plan = frame.create_physical_plan().await?;
+        let spills = self.inner.metrics.spills(Arc::clone(&plan));
+        Ok((execute_stream(plan, task)?, spills))
     }
 }
 

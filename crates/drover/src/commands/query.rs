@@ -5,7 +5,7 @@ mod shell;
 
 use std::fs;
 use std::io::{self, IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{ArgGroup, Args};
 use futures_util::StreamExt;
@@ -13,8 +13,10 @@ use indicatif::{ProgressBar, ProgressStyle};
 use reqwest::Response;
 use serde_json::{Value, json};
 
+use crate::arrow_answer::broken;
 use crate::client::{Client, Target};
 use crate::failure::{Failure, Outcome};
+use crate::new_file::NewFile;
 use crate::output::Output;
 
 const CSV: &str = "text/csv";
@@ -96,14 +98,9 @@ async fn ask(client: &Client, sql: &str, timeout: Option<u32>) -> Outcome<Value>
         .map_err(|error| Failure::failed(format!("the server's answer is not what a query has: {error}")))
 }
 
-fn broken(error: &reqwest::Error) -> Failure {
-    Failure::failed(format!("the answer broke off and is not whole; the server's log says why ({error})"))
-}
-
 /// Writes an answer to a file, which is there under its name only when it is whole.
-async fn save(path: &PathBuf, response: Response, output: Output) -> Outcome {
-    let partial = path.with_added_extension("part");
-    let failed = |error: io::Error| Failure::failed(format!("can't write {}: {error}", partial.display()));
+async fn save(path: &Path, response: Response, output: Output) -> Outcome {
+    let mut file = NewFile::create(path)?;
     let style = ProgressStyle::with_template("{spinner} {decimal_bytes} {decimal_bytes_per_sec} {elapsed}");
     let bar =
         ProgressBar::new_spinner().with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
@@ -111,23 +108,12 @@ async fn save(path: &PathBuf, response: Response, output: Output) -> Outcome {
         bar.set_draw_target(indicatif::ProgressDrawTarget::hidden());
     }
     bar.enable_steady_tick(std::time::Duration::from_millis(200));
-    let mut file = io::BufWriter::new(fs::File::create(&partial).map_err(failed)?);
     let written = copy(response, &mut file, &bar).await;
-    let written = written.and_then(|()| file.flush().map_err(failed));
     bar.finish_and_clear();
-    match written {
-        Ok(()) => {
-            fs::rename(&partial, path).map_err(failed)?;
-            let bytes = fs::metadata(path)?.len();
-            output.note(&format!("{}: {bytes} bytes", path.display()));
-            Ok(())
-        }
-        Err(failure) => {
-            // What is left of it is of no use.
-            let _ = fs::remove_file(&partial);
-            Err(failure)
-        }
-    }
+    written?;
+    let bytes = file.finish()?;
+    output.note(&format!("{}: {bytes} bytes", path.display()));
+    Ok(())
 }
 
 async fn copy(response: Response, to: &mut dyn Write, bar: &ProgressBar) -> Outcome {

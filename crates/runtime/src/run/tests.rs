@@ -27,6 +27,7 @@ fn record() -> RecordRef<'static> {
         payload: b"{}",
         received_us: 1,
         topic: "",
+        traceparent: "",
         session: 0,
         packet_id: 0,
     }

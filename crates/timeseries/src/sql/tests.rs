@@ -256,6 +256,24 @@ async fn a_query_is_bounded_in_time_rows_and_memory() {
     let error = refusal(&small, hungry).await;
     assert!(matches!(error, QueryError::Memory { megabytes: 4 }), "{error:?}");
     assert_eq!(error.kind(), drover_model::Kind::Exhausted);
+    for (engine, outcome) in [(&short, "timeout"), (&few, "rows"), (&small, "memory")] {
+        let counted = counted(engine);
+        let line = format!("queries_total{{outcome=\"{outcome}\"}} 1");
+        assert!(counted.lines().any(|counted| counted == line), "{line} is none of {counted}");
+    }
+    let counted = counted(&few);
+    for line in ["queries_total{outcome=\"answered\"} 1", "query_seconds_count 2", "queries_running 0"] {
+        assert!(counted.lines().any(|counted| counted == line), "{line} is none of {counted}");
+    }
+}
+
+/// What an engine has counted, as Prometheus reads it.
+fn counted(engine: &Engine) -> String {
+    let mut registry = prometheus_client::registry::Registry::default();
+    engine.metrics().register(&mut registry);
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+    text
 }
 
 #[tokio::test]
@@ -277,6 +295,11 @@ async fn a_sort_that_does_not_fit_into_memory_goes_to_disk() {
     let sql = "SELECT n FROM (SELECT value AS n, value * 7919 % 1000003 AS k FROM generate_series(1, 900000)) ORDER BY k";
     let csv = whole(&engine, &tenant("t"), sql, Format::Csv).await.unwrap();
     assert_eq!(csv.iter().filter(|byte| **byte == b'\n').count(), 900_001);
+    let counted = counted(&engine);
+    let value =
+        |name: &str| counted.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok());
+    assert_eq!(value("query_rows_total"), Some(900_000));
+    assert!(value("query_spilled_bytes_total") > Some(1_000_000), "{counted}");
 }
 
 #[tokio::test]
