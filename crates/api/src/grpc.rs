@@ -54,7 +54,7 @@ struct Shared {
     peers: Peers,
     calls: Arc<Semaphore>,
     tenants: Arc<Places<TenantId>>,
-    /// Services without authentication, and places of their own, so that health is told whatever else is in work.
+    /// Services without authentication, with places of their own.
     open: Routes,
     open_calls: Arc<Semaphore>,
     counters: Calls,
@@ -62,7 +62,7 @@ struct Shared {
 
 /// A call's share of the bounds.
 struct CallPlaces {
-    _call: OwnedSemaphorePermit,
+    _call: Option<OwnedSemaphorePermit>,
     _tenant: Option<Place<TenantId>>,
 }
 
@@ -114,9 +114,11 @@ impl FrontDoor {
 
 impl Shared {
     async fn serve_open(&self, request: Request<Body>, call: Call) -> Response<Body> {
-        let Ok(permit) = self.open_calls.clone().try_acquire_owned() else {
+        let permit = self.open_calls.clone().try_acquire_owned().ok();
+        // How the server is, is told at once and whatever is in work.
+        if permit.is_none() && request.uri().path() != open::CHECK {
             return answer::refusal(&too_many(), call);
-        };
+        }
         let deadline = match deadline::deadline(request.headers(), Instant::now()) {
             Ok(deadline) => deadline,
             Err(status) => return answer::refusal(&status, call),
@@ -166,7 +168,7 @@ impl Shared {
         } else {
             ends(deadline, std::future::pending())
         };
-        Ok((response, ends, CallPlaces { _call: permit, _tenant: place }))
+        Ok((response, ends, CallPlaces { _call: Some(permit), _tenant: place }))
     }
 
     /// A place in the tenant's share of the calls.

@@ -224,6 +224,8 @@ async fn with_too_many_calls_in_work_a_further_one_is_refused_and_health_is_told
     assert_eq!(refused.code(), Code::Unavailable);
     assert!(refused.message().contains("api.max_grpc_calls"), "{refused}");
     let mut health = HealthClient::new(grpc.door.clone());
+    let _watching = health.watch(HealthCheckRequest::default()).await.unwrap();
+    assert_eq!(code(health.watch(HealthCheckRequest::default()).await), Code::Unavailable);
     assert!(health.check(HealthCheckRequest::default()).await.is_ok());
 }
 

@@ -19,6 +19,9 @@ pub const NAMES: [&str; 3] = [
     "grpc.reflection.v1alpha.ServerReflection",
 ];
 
+/// The method that asks how a service is.
+pub const CHECK: &str = "/grpc.health.v1.Health/Check";
+
 /// The services, and the voice of the first.
 ///
 /// # Errors
