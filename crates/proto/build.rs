@@ -1,9 +1,11 @@
-//! Generates the Rust side of /proto without protoc.
+//! Generates the Rust side of /proto without protoc, and the descriptors.
 
 use std::error::Error;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-const FILES: [&str; 9] = [
+use prost::Message;
+
+const FILES: [&str; 10] = [
     "drover/backbone/v1/record.proto",
     "drover/devices/v1/devices.proto",
     "drover/mqtt/v1/sessions.proto",
@@ -12,18 +14,23 @@ const FILES: [&str; 9] = [
     "drover/provisioning/v1/tenants.proto",
     "drover/sessions/v1/journal.proto",
     "drover/stream/v1/backups.proto",
+    "drover/stream/v1/publish.proto",
     "drover/stream/v1/telemetry.proto",
 ];
 
+#[expect(clippy::disallowed_methods, reason = "cargo speaks to build scripts by the environment")]
 fn main() -> Result<(), Box<dyn Error>> {
     // Relative to the package, where build scripts run: a path compiled in would go stale in a target folder that clones share.
     let root = Path::new("../../proto");
     println!("cargo::rerun-if-changed={}", root.display());
     let descriptors = protox::compile(FILES, [root])?;
+    let out = PathBuf::from(std::env::var_os("OUT_DIR").ok_or("cargo names a folder for what is built")?);
+    std::fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
     tonic_prost_build::configure()
         .bytes(".drover.backbone.v1.Record.payload")
         .bytes(".drover.sessions.v1.Message")
         .bytes(".drover.stream.v1.CreateBackupResponse.data")
+        .bytes(".drover.stream.v1.Publication.payload")
         .bytes(".drover.stream.v1.QueryResponse.piece")
         .build_transport(false)
         .compile_fds(descriptors)?;

@@ -1,4 +1,4 @@
-//! Programs that a user would run against Drover: mosquitto's clients, Python with paho-mqtt, node with npm's mqtt. Where one is
+//! Programs that a user would run against Drover: mosquitto's clients, Python with paho-mqtt or grpcio, node with npm's mqtt. Where one is
 //! missing, a scenario says so and ends; in CI that is a failure.
 
 use std::path::{Path, PathBuf};
@@ -30,6 +30,23 @@ pub fn mosquitto() -> bool {
 pub fn python() -> Option<PathBuf> {
     let python = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.venv/bin/python");
     available(python.exists(), ".venv with paho-mqtt is missing: run `make test`").then_some(python)
+}
+
+/// The Python that has grpcio and its tools.
+pub fn python_with_grpc() -> Option<PathBuf> {
+    let python = python()?;
+    let mut import = std::process::Command::new(&python);
+    let imported = import.args(["-c", "import grpc_tools.protoc"]).stderr(Stdio::null()).status();
+    let is_there = imported.is_ok_and(|status| status.success());
+    available(is_there, ".venv is without grpcio-tools: run `make test`").then_some(python)
+}
+
+/// An example of the client crate, which cargo builds with the tests.
+pub fn example(name: &str) -> PathBuf {
+    let own = std::env::current_exe().expect("a program knows where it is");
+    let beside = own.parent().into_iter().flat_map(Path::ancestors).take(2);
+    let found = beside.map(|folder| folder.join("examples").join(name)).find(|path| path.is_file());
+    found.expect("the example is built: run `make test`")
 }
 
 /// The node that has npm's mqtt.

@@ -8,7 +8,7 @@ async fn the_recorded_day_is_stored_whole_and_the_directory_goes_at_the_end() {
     let directory = DataDirectory::new();
     let mut command = command_line(&["demo", "--devices", "2", "--no-live", "--data-dir"]);
     command.arg(directory.path()).arg("--");
-    for name in ["mqtt", "mqtts", "ws", "api"] {
+    for name in ["mqtt", "mqtts", "ws", "api", "grpc"] {
         command.arg(format!("--listen-{name}")).arg("127.0.0.1:0");
     }
     let output = run(&mut command).await;

@@ -18,7 +18,7 @@ use crate::error::{Problem, Sort};
 use crate::{Api, query};
 
 /// Header that names another tenant than the default one.
-const TENANT_HEADER: &str = "x-drover-tenant";
+pub const TENANT_HEADER: &str = "x-drover-tenant";
 /// What to do without a token that is known.
 const REMEDY: &str = "send Authorization: Bearer <token>: an API key's secret, or the administrator's token, which is in <data dir>/admin.token or DROVER_TOKEN";
 /// The tenant of a request that names none; it is always there.
@@ -65,32 +65,47 @@ pub async fn authenticate(
     mut request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
-    let token = bearer(request.headers())?;
-    let tenant = if api.administrator.matches(token) {
-        find_tenant(&api, request.headers()).await?
-    } else {
-        let key = find_key(&api, token).await?.ok_or_else(|| {
-            Problem::new(Sort::Unauthenticated, format!("the token is not known; {REMEDY}"))
-        })?;
-        check_scopes(&key, &request)?;
-        check_own_tenant(&key, request.headers())?;
-        let tenant = key.tenant.clone();
-        request.extensions_mut().insert(key);
-        tenant
-    };
+    let only_reads = request.method().is_safe() || request.uri().path() == query::PATH;
+    let needed = if only_reads { Scope::Read } else { Scope::Write };
+    let Identity { tenant, key } = identify(&api, request.headers(), &needed).await?;
     request.extensions_mut().insert(Caller(tenant));
+    if let Some(key) = key {
+        request.extensions_mut().insert(key);
+    }
     Ok(next.run(request).await)
 }
 
-/// Lets a request pass that came with the administrator's token: a key makes neither keys nor tenants.
-pub async fn refuse_keys(ByKey(key): ByKey, request: Request, next: Next) -> Result<Response, Problem> {
-    match key {
-        None => Ok(next.run(request).await),
-        Some(key) => {
-            let detail = format!("API key {} may not do this; use the administrator's token", key.id);
-            Err(Problem::new(Sort::Denied, detail))
-        }
+/// Who is calling: for which tenant, and by which key, which is absent for the administrator.
+pub struct Identity {
+    pub tenant: Tenant,
+    pub key: Option<Key>,
+}
+
+/// Reads the token and the tenant out of the headers of a request, or the metadata of a call. A key must have the scope.
+pub async fn identify(api: &Api, headers: &HeaderMap, needed: &Scope) -> Result<Identity, Problem> {
+    let token = bearer(headers)?;
+    if api.administrator.matches(token) {
+        return Ok(Identity { tenant: find_tenant(api, headers).await?, key: None });
     }
+    let key = find_key(api, token)
+        .await?
+        .ok_or_else(|| Problem::new(Sort::Unauthenticated, format!("the token is not known; {REMEDY}")))?;
+    check_scope(&key, needed)?;
+    check_own_tenant(&key, headers)?;
+    Ok(Identity { tenant: key.tenant.clone(), key: Some(key) })
+}
+
+/// Lets a request pass that came with the administrator's token.
+pub async fn refuse_keys(ByKey(key): ByKey, request: Request, next: Next) -> Result<Response, Problem> {
+    check_administrator(key.as_ref())?;
+    Ok(next.run(request).await)
+}
+
+/// A key makes neither keys nor tenants.
+pub fn check_administrator(key: Option<&Key>) -> Result<(), Problem> {
+    let Some(key) = key else { return Ok(()) };
+    let detail = format!("API key {} may not do this; use the administrator's token", key.id);
+    Err(Problem::new(Sort::Denied, detail))
 }
 
 fn bearer(headers: &HeaderMap) -> Result<&[u8], Problem> {
@@ -125,10 +140,8 @@ async fn find_key(api: &Api, token: &[u8]) -> Result<Option<Key>, Problem> {
     Ok(Some(Key { id, scopes, tenant, secret }))
 }
 
-fn check_scopes(key: &Key, request: &Request) -> Result<(), Problem> {
-    let only_reads = request.method().is_safe() || request.uri().path() == query::PATH;
-    let needed = if only_reads { Scope::Read } else { Scope::Write };
-    if key.scopes.contains(&needed) {
+fn check_scope(key: &Key, needed: &Scope) -> Result<(), Problem> {
+    if key.scopes.contains(needed) {
         return Ok(());
     }
     Err(Problem::new(Sort::Denied, format!("API key {} has no scope {needed}", key.id)))

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// Defaults, as written in `default.toml`.
 pub const DEFAULTS: &str = include_str!("../default.toml");
 
-/// Bounds of the REST server; `default.toml` explains each.
+/// Bounds of the REST server and of gRPC; `default.toml` explains each.
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
@@ -15,6 +15,7 @@ pub struct Config {
     pub max_connections_per_source: u32,
     pub max_requests: usize,
     pub max_live_streams: usize,
+    pub max_grpc_calls: usize,
 }
 
 impl Section for Config {
@@ -23,5 +24,6 @@ impl Section for Config {
         ("max_connections_per_source", 0, 1_000_000),
         ("max_requests", 1, 1_000_000),
         ("max_live_streams", 1, 1_000_000),
+        ("max_grpc_calls", 1, 1_000_000),
     ];
 }

@@ -16,7 +16,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use crate::Shared;
 
 /// Upper bounds of the duration's buckets, in seconds.
-const SECONDS: [f64; 10] = [0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.5, 10.0];
+pub const SECONDS: [f64; 10] = [0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.5, 10.0];
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Labels {

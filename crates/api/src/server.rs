@@ -1,17 +1,20 @@
-//! Serving the listener: bounded connections, in all and of one source; HTTP/1.1 and HTTP/2; an end to silence, and to everything
+//! Serving the listeners: bounded connections, in all and of one source; HTTP/1.1 and HTTP/2; an end to silence, and to everything
 //! within a deadline once the server stops.
 
 mod idle;
 mod work;
 
+use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
+use bytes::Bytes;
 use drover_gateway::{Place, Places, network_of};
 use drover_runtime::{Env, Metrics, Stop, Tasks};
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use http::{Request, Response};
+use hyper::body::{Body, Incoming};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
 use prometheus_client::metrics::counter::Counter;
@@ -19,15 +22,33 @@ use prometheus_client::metrics::gauge::Gauge;
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tower::Service;
 
 use crate::Config;
 use idle::Idle;
 use work::{Counted, Silence, Work};
 
-/// Longest time from the accept of a connection until the head of its first request is there.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// Longest time from the end of an answer until the head of the next request is there.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// How REST is served.
+pub const REST: Manner = Manner {
+    name: "api",
+    only_http2: false,
+    head_timeout: Duration::from_secs(10),
+    idle_timeout: Duration::from_secs(60),
+};
+/// How gRPC is served: its clients connect before they have anything to ask.
+pub const GRPC: Manner = Manner {
+    name: "grpc",
+    only_http2: true,
+    head_timeout: Duration::from_secs(60),
+    idle_timeout: Duration::from_secs(300),
+};
+/// HTTP/2: how often a peer is asked whether it is there, and how long it may take to say so.
+const PING_INTERVAL: Duration = Duration::from_secs(30);
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
+/// HTTP/2: requests of one connection at a time.
+const MAX_STREAMS: u32 = 128;
+/// HTTP/2: longest head of a request, in bytes.
+const MAX_HEADER_LIST_BYTES: u32 = 16 << 10;
 /// Longest time for which the peer takes none of an answer's bytes.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest head of a request, in bytes.
@@ -39,7 +60,19 @@ const END_INTERVAL: Duration = Duration::from_millis(50);
 /// Wait after a failed accept, most often for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves connections.
+/// How the connections of a listener are served.
+#[derive(Debug, Clone, Copy)]
+pub struct Manner {
+    /// The listener.
+    pub name: &'static str,
+    only_http2: bool,
+    /// Longest time from the accept of a connection until the head of its first request is there.
+    head_timeout: Duration,
+    /// Longest time from the end of an answer until the head of the next request is there.
+    idle_timeout: Duration,
+}
+
+/// Serves connections; the bounds are those of all listeners together.
 pub struct Server {
     max_connections: usize,
     connections: Arc<Semaphore>,
@@ -63,7 +96,7 @@ impl Counters {
     fn register(metrics: &Metrics) -> Self {
         let own = Self::default();
         metrics.register("api", |registry| {
-            registry.register("connections", "Connections that are open", own.open.clone());
+            registry.register("connections", "Connections of REST and gRPC that are open", own.open.clone());
             let help = "Connections closed at once because their source has too many";
             registry.register("connections_refused", help, own.refused.clone());
             let help = "Connections closed because no request came in time";
@@ -106,15 +139,26 @@ impl Server {
     }
 
     /// Accepts until the drain begins, and returns when every connection is closed.
-    pub async fn serve(self, listener: TcpListener, router: Router) -> anyhow::Result<()> {
+    pub async fn serve<S, B>(
+        self: Arc<Self>,
+        listener: TcpListener,
+        manner: Manner,
+        service: S,
+    ) -> anyhow::Result<()>
+    where
+        S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
+        S::Future: Send + 'static,
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
         loop {
             // Cancel-safe: what was accepted and waits for a place is closed, as everything is then.
             let (stream, permit) = tokio::select! {
                 () = self.stop.drain() => break,
-                accepted = self.accept(&listener) => accepted?,
+                accepted = self.accept(&listener, manner) => accepted?,
             };
-            let idle = self.idle.clone();
-            self.tasks.track(serve_connection(stream, router.clone(), (self.stop.clone(), idle), permit));
+            let place = (self.stop.clone(), self.idle.clone(), permit);
+            self.tasks.track(serve_connection(stream, manner, service.clone(), place));
         }
         drop(listener);
         let all = u32::try_from(self.max_connections)?;
@@ -123,7 +167,7 @@ impl Server {
     }
 
     /// The next connection, once it has a place.
-    async fn accept(&self, listener: &TcpListener) -> anyhow::Result<(TcpStream, Permit)> {
+    async fn accept(&self, listener: &TcpListener, manner: Manner) -> anyhow::Result<(TcpStream, Permit)> {
         loop {
             match listener.accept().await {
                 Ok((stream, peer)) => {
@@ -134,7 +178,7 @@ impl Server {
                     return Ok((stream, Permit { _connection: connection, _place: place, counters }));
                 }
                 Err(error) => {
-                    tracing::warn!("the api listener could not accept: {error}");
+                    tracing::warn!("the listener {} could not accept: {error}", manner.name);
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
@@ -168,12 +212,21 @@ impl Server {
     }
 }
 
-async fn serve_connection(stream: TcpStream, router: Router, (stop, idle): (Stop, Idle), permit: Permit) {
+async fn serve_connection<S, B>(
+    stream: TcpStream,
+    manner: Manner,
+    service: S,
+    (stop, idle, permit): (Stop, Idle, Permit),
+) where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
     prepare(&stream);
     let (work, _open) = Work::open(idle);
-    let mut builder = Builder::new(TokioExecutor::new());
-    builder.http1().max_buf_size(MAX_HEAD_BYTES);
-    let service = TowerToHyperService::new(Counted::new(router, work.clone()));
+    let builder = builder(manner);
+    let service = TowerToHyperService::new(Counted::new(service, work.clone()));
     let connection = builder.serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
     // Cancel-safe: only the connection has a state, and it is polled on below.
@@ -184,7 +237,7 @@ async fn serve_connection(stream: TcpStream, router: Router, (stop, idle): (Stop
             }
             return;
         }
-        silence = work.silence(HEAD_TIMEOUT, IDLE_TIMEOUT) => match silence {
+        silence = work.silence(manner.head_timeout, manner.idle_timeout) => match silence {
             Silence::FromTheStart => {
                 permit.counters.silent.inc();
                 return;
@@ -204,6 +257,22 @@ async fn serve_connection(stream: TcpStream, router: Router, (stop, idle): (Stop
             DRAIN_TIMEOUT.as_secs()
         );
     }
+}
+
+fn builder(manner: Manner) -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder.http1().max_buf_size(MAX_HEAD_BYTES);
+    if !manner.only_http2 {
+        return builder;
+    }
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PING_TIMEOUT)
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(MAX_HEADER_LIST_BYTES);
+    builder.http2_only()
 }
 
 /// Neither setting is vital.

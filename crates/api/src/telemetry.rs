@@ -1,5 +1,6 @@
-//! What one device measured: the JSON of a sample, ranges of time, and the newest values.
+//! What one device measured: the JSON of a sample, ranges of time, and what is published on its behalf.
 
+pub mod publish;
 pub mod range;
 
 use drover_model::Timestamp;

@@ -1,7 +1,7 @@
 //! The producer: puts records into the open frame of their shard and hands out tickets. It never blocks and never waits.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use drover_proto::RecordRef;
@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 
 use crate::frame::{MAX_RECORD_BYTES, MAX_RECORDS};
 use crate::log::{Log, LogError};
-use crate::partition::{Stream, partition_of, shard_of};
+use crate::partition::{Offset, Shard, Stream, partition_of, shard_of};
 use crate::queue::{Queue, Shape};
 use crate::ticket::Ticket;
 
@@ -115,6 +115,8 @@ struct Shared {
     room: Arc<Room>,
     /// By stream, then shard.
     queues: Vec<Vec<Arc<Queue>>>,
+    /// The newest time of arrival that was given out, microseconds.
+    last_us: AtomicI64,
 }
 
 impl Producer {
@@ -134,7 +136,32 @@ impl Producer {
             freed: Notify::new(),
         });
         let queues = Stream::ALL.map(|stream| log.backend().queues(stream)).into();
-        Self(Arc::new(Shared { log: log.clone(), shape, room, queues }))
+        let last_us = AtomicI64::new(i64::MIN);
+        Self(Arc::new(Shared { log: log.clone(), shape, room, queues, last_us }))
+    }
+
+    /// Reads the newest times of arrival from the log, so that new ones lie above them even after the clock was set back.
+    ///
+    /// # Errors
+    /// [`LogError`] when the log can't be read.
+    pub fn learn_arrivals(&self) -> Result<(), LogError> {
+        let log = &self.0.log;
+        for shard in (0..log.shards()).map(Shard) {
+            self.0.last_us.fetch_max(newest(log, shard)?, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// A time of arrival in microseconds: the time of day, but later than every one before, whoever it was for.
+    pub fn arrival_us(&self, now_us: i64) -> i64 {
+        let mut last = self.0.last_us.load(Ordering::Relaxed);
+        loop {
+            let next = now_us.max(last.saturating_add(1));
+            match self.0.last_us.compare_exchange_weak(last, next, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => return next,
+                Err(newer) => last = newer,
+            }
+        }
     }
 
     /// Puts a record into the open frame of its device's shard. Never blocks.
@@ -201,4 +228,13 @@ impl Producer {
         }
         Ok(())
     }
+}
+
+/// The newest time of arrival in the last frame of a shard.
+fn newest(log: &Log, shard: Shard) -> Result<i64, LogError> {
+    let Some(last) = log.end(Stream::Telemetry, shard).0.checked_sub(1) else { return Ok(i64::MIN) };
+    let Some((_, frame)) = log.reader(Stream::Telemetry, shard, Offset(last))?.try_next()? else {
+        return Ok(i64::MIN);
+    };
+    Ok(frame.records().flatten().map(|record| record.received_us).max().unwrap_or(i64::MIN))
 }

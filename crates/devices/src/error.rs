@@ -26,6 +26,8 @@ pub enum Error {
     Changed { device: DeviceId, expected: u64, found: u64 },
     #[error("device {0} would have more than {MAX_LABELS} labels; remove some first")]
     TooManyLabels(DeviceId),
+    #[error("ids: are more than 1000; ask for fewer at a time")]
+    TooManyIds,
     #[error("the device's credentials could not be removed: {}", .0.message())]
     Provisioning(Status),
     #[error("device {device} has the impossible version {version}")]
@@ -38,9 +40,11 @@ impl Error {
     /// What sort of failure this is.
     pub fn kind(&self) -> Kind {
         match self {
-            Self::InvalidId(_) | Self::InvalidLabel(_) | Self::Page(_) | Self::ApplicationName => {
-                Kind::Invalid
-            }
+            Self::InvalidId(_)
+            | Self::InvalidLabel(_)
+            | Self::Page(_)
+            | Self::ApplicationName
+            | Self::TooManyIds => Kind::Invalid,
             Self::Exists(_) => Kind::Exists,
             Self::NotFound(_) => Kind::NotFound,
             Self::Changed { .. } => Kind::Conflict,

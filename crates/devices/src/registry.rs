@@ -13,6 +13,9 @@ use drover_rpc::Page;
 /// The profile of a device for which none was named.
 const DEFAULT_PROFILE: &str = "default";
 
+/// Ids of which can be asked at a time.
+const MAX_FILTERED: usize = 1_000;
+
 /// What is to change in a device.
 #[derive(Debug, Clone, Default)]
 pub struct Change {
@@ -67,6 +70,14 @@ impl Registry {
         let mut devices = self.store.list(tenant, labels, page).await?;
         let next = page.cut(&mut devices, |device| device.id.to_string());
         Ok((devices, next))
+    }
+
+    /// Which of these are devices.
+    pub async fn filter(&self, tenant: &Tenant, ids: &[String]) -> Result<Vec<String>, Error> {
+        if ids.len() > MAX_FILTERED {
+            return Err(Error::TooManyIds);
+        }
+        self.store.filter(tenant, ids).await
     }
 
     pub async fn update(&self, tenant: &Tenant, id: DeviceId, change: &Change) -> Result<Device, Error> {

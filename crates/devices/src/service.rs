@@ -46,6 +46,15 @@ impl pb::devices_server::Devices for Service {
         Ok(Response::new(pb::ListDevicesResponse { devices, next_page_token }))
     }
 
+    async fn filter_devices(
+        &self,
+        request: Request<pb::FilterDevicesRequest>,
+    ) -> Result<Response<pb::FilterDevicesResponse>, Status> {
+        let tenant = drover_rpc::tenant(&request)?;
+        let ids = self.0.filter(&tenant, &request.into_inner().ids).await?;
+        Ok(Response::new(pb::FilterDevicesResponse { ids }))
+    }
+
     async fn update_device(
         &self,
         request: Request<pb::UpdateDeviceRequest>,

@@ -77,6 +77,19 @@ impl Store {
         fold(&query.build().fetch_all(self.db.read()).await?)
     }
 
+    /// Which of these are devices.
+    pub async fn filter(&self, tenant: &Tenant, ids: &[String]) -> Result<Vec<String>, Error> {
+        let mut query = QueryBuilder::new("SELECT id FROM devices WHERE tenant = ");
+        query.push_bind(tenant.as_str()).push(" AND id IN (");
+        let mut list = query.separated(", ");
+        for id in ids {
+            list.push_bind(id);
+        }
+        list.push_unseparated(")");
+        let rows = query.build().fetch_all(self.db.read()).await?;
+        rows.iter().map(|row| Ok(row.try_get("id")?)).collect()
+    }
+
     pub async fn update(&self, tenant: &Tenant, id: &DeviceId, change: &Change) -> Result<Updated, Error> {
         let mut tx = self.db.begin().await?;
         let expected = change.version.map(|version| i64::try_from(version).unwrap_or(i64::MAX));

@@ -21,7 +21,8 @@ const SHOWN_LINES: usize = 15;
 const PORT_IN_USE: &str = "is in use (try --listen-";
 /// Its remedy, in the words of this command.
 const FREE_PORTS: &str = "Beside another Drover, take free ports: drover demo -- --listen-mqtt 127.0.0.1:0 \
-                          --listen-mqtts 127.0.0.1:0 --listen-ws 127.0.0.1:0 --listen-api 127.0.0.1:0";
+                          --listen-mqtts 127.0.0.1:0 --listen-ws 127.0.0.1:0 --listen-api 127.0.0.1:0 \
+                          --listen-grpc 127.0.0.1:0";
 
 /// The running process. Dropping it kills it; `stop` lets it drain.
 pub struct LocalServer {

@@ -72,6 +72,9 @@ struct ListenArgs {
     /// REST [default: 127.0.0.1:8080]
     #[arg(long = "listen-api", value_name = "ADDR")]
     api: Option<String>,
+    /// gRPC [default: 127.0.0.1:8081]
+    #[arg(long = "listen-grpc", value_name = "ADDR")]
+    grpc: Option<String>,
     /// CoAP; not served by this version
     #[arg(long = "listen-coap", env = "DROVER_LISTEN_COAP", value_name = "ADDR")]
     coap: Option<String>,
@@ -84,14 +87,17 @@ struct ListenArgs {
     /// HTTPS for devices; not served by this version
     #[arg(long = "listen-https", env = "DROVER_LISTEN_HTTPS", value_name = "ADDR")]
     https: Option<String>,
-    /// gRPC; not served by this version
-    #[arg(long = "listen-grpc", env = "DROVER_LISTEN_GRPC", value_name = "ADDR")]
-    grpc: Option<String>,
 }
 
 impl ListenArgs {
     fn flags(&self) -> Vec<Flag> {
-        let served = [("mqtt", &self.mqtt), ("mqtts", &self.mqtts), ("ws", &self.ws), ("api", &self.api)];
+        let served = [
+            ("mqtt", &self.mqtt),
+            ("mqtts", &self.mqtts),
+            ("ws", &self.ws),
+            ("api", &self.api),
+            ("grpc", &self.grpc),
+        ];
         let given = served.into_iter().filter_map(|(name, address)| Some((name, address.clone()?)));
         given
             .map(|(name, address)| {
@@ -102,13 +108,8 @@ impl ListenArgs {
 
     /// Names of given listeners that no part of this version serves.
     fn unserved(&self) -> Vec<&'static str> {
-        let unserved = [
-            ("coap", &self.coap),
-            ("coaps", &self.coaps),
-            ("http", &self.http),
-            ("https", &self.https),
-            ("grpc", &self.grpc),
-        ];
+        let unserved =
+            [("coap", &self.coap), ("coaps", &self.coaps), ("http", &self.http), ("https", &self.https)];
         let given = |address: &Option<String>| address.as_ref().is_some_and(|address| !address.is_empty());
         unserved.into_iter().filter(|(_, address)| given(address)).map(|(name, _)| name).collect()
     }

@@ -13,7 +13,7 @@ use std::process::Command;
 
 use program::{command, said};
 
-const LISTENERS: [&str; 4] = ["mqtt", "mqtts", "ws", "api"];
+const LISTENERS: [&str; 5] = ["mqtt", "mqtts", "ws", "api", "grpc"];
 /// The user `nobody`, who owns nothing.
 const NOBODY: u32 = 65_534;
 

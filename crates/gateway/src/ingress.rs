@@ -1,10 +1,9 @@
 //! The way into the log: a device's message becomes a record, and its ticket says when it may be acknowledged.
 
 use std::future::Future;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use drover_backbone::{Log, LogError, Offset, Producer, Refused, Shard, Stream, Ticket};
+use drover_backbone::{LogError, Producer, Refused, Stream, Ticket};
 use drover_model::{Channel, Clock, DeviceId, Tenant};
 use drover_proto::RecordRef;
 use drover_proto::backbone::v1;
@@ -47,8 +46,6 @@ pub struct Sender<'a> {
 pub struct Ingress {
     producer: Producer,
     clock: Clock,
-    /// Time of arrival of the newest record, microseconds.
-    last_us: AtomicI64,
     refusals: Refusals,
 }
 
@@ -57,12 +54,9 @@ impl Ingress {
     ///
     /// # Errors
     /// [`LogError`] when the log can't be read.
-    pub fn open(log: &Log, producer: Producer, clock: Clock) -> Result<Self, LogError> {
-        let mut last_us = i64::MIN;
-        for shard in (0..log.shards()).map(Shard) {
-            last_us = last_us.max(newest(log, shard)?);
-        }
-        Ok(Self { producer, clock, last_us: AtomicI64::new(last_us), refusals: Refusals::default() })
+    pub fn open(producer: Producer, clock: Clock) -> Result<Self, LogError> {
+        producer.learn_arrivals()?;
+        Ok(Self { producer, clock, refusals: Refusals::default() })
     }
 
     /// Appends a message. It may be acknowledged when the ticket has resolved, and not before.
@@ -145,30 +139,13 @@ impl Ingress {
 
     /// The time of day in microseconds, but always later than before.
     pub fn next_us(&self) -> i64 {
-        let now = self.clock.now().as_micros();
-        let mut last = self.last_us.load(Ordering::Relaxed);
-        loop {
-            let next = now.max(last.saturating_add(1));
-            match self.last_us.compare_exchange_weak(last, next, Ordering::Relaxed, Ordering::Relaxed) {
-                Ok(_) => return next,
-                Err(newer) => last = newer,
-            }
-        }
+        self.producer.arrival_us(self.clock.now().as_micros())
     }
-}
-
-/// The newest time of arrival in the last frame of a shard.
-fn newest(log: &Log, shard: Shard) -> Result<i64, LogError> {
-    let Some(last) = log.end(Stream::Telemetry, shard).0.checked_sub(1) else { return Ok(i64::MIN) };
-    let Some((_, frame)) = log.reader(Stream::Telemetry, shard, Offset(last))?.try_next()? else {
-        return Ok(i64::MIN);
-    };
-    Ok(frame.records().flatten().map(|record| record.received_us).max().unwrap_or(i64::MIN))
 }
 
 #[cfg(test)]
 mod tests {
-    use drover_backbone::{LogOptions, ProducerOptions};
+    use drover_backbone::{Log, LogOptions, ProducerOptions};
     use drover_model::{ManualClock, TenantId, Timestamp};
 
     use super::*;
@@ -176,7 +153,7 @@ mod tests {
     fn open(directory: &std::path::Path, clock: &ManualClock) -> Ingress {
         let log = Log::open(&format!("embedded:{}", directory.display()), LogOptions::default()).unwrap();
         let producer = Producer::new(&log, ProducerOptions::new(1, 1));
-        Ingress::open(&log, producer, Clock::new(clock.clone())).unwrap()
+        Ingress::open(producer, Clock::new(clock.clone())).unwrap()
     }
 
     #[expect(clippy::disallowed_methods, reason = "a test vouches for its tenant")]
@@ -200,6 +177,16 @@ mod tests {
         clock.set(Timestamp::from_millis(10));
         let ingress = open(directory.path(), &clock);
         assert_eq!(ingress.next_us(), 1_000_003);
+    }
+
+    #[tokio::test]
+    async fn no_two_ways_into_one_log_give_the_same_time_of_arrival() {
+        let directory = tempfile::tempdir().unwrap();
+        let clock = ManualClock::at(Timestamp::from_millis(1_000));
+        let one = open(directory.path(), &clock);
+        let other = Ingress::open(one.producer.clone(), Clock::new(clock)).unwrap();
+        let times = [one.next_us(), other.next_us(), one.next_us(), other.next_us()];
+        assert_eq!(times, [1_000_000, 1_000_001, 1_000_002, 1_000_003]);
     }
 
     #[tokio::test]

@@ -19,12 +19,23 @@ pub enum RefusedReason {
     TopicInvalid,
     /// The log took no more records for too long.
     LogBusy,
+    /// The tenant has no such device.
+    UnknownDevice,
+    /// What the sender says of the message is none that there is.
+    Invalid,
 }
 
 impl RefusedReason {
     /// Every reason.
-    pub const ALL: [Self; 5] =
-        [Self::NotAllowed, Self::TooLarge, Self::RetainedFull, Self::TopicInvalid, Self::LogBusy];
+    pub const ALL: [Self; 7] = [
+        Self::NotAllowed,
+        Self::TooLarge,
+        Self::RetainedFull,
+        Self::TopicInvalid,
+        Self::LogBusy,
+        Self::UnknownDevice,
+        Self::Invalid,
+    ];
 
     /// The name in the ledger and in metrics.
     pub const fn as_str(self) -> &'static str {
@@ -34,6 +45,8 @@ impl RefusedReason {
             Self::RetainedFull => "retained_full",
             Self::TopicInvalid => "topic_invalid",
             Self::LogBusy => "log_busy",
+            Self::UnknownDevice => "unknown_device",
+            Self::Invalid => "invalid",
         }
     }
 }

@@ -78,7 +78,7 @@ impl Gateway {
             max_cached_devices: config.max_cached_devices,
             ttl: Duration::from_secs(config.credentials_ttl_s.into()),
         };
-        let ingress = Arc::new(Ingress::open(&env.log, env.producer.clone(), env.clock.clone())?);
+        let ingress = Arc::new(Ingress::open(env.producer.clone(), env.clock.clone())?);
         Ok(Self {
             journal: Arc::new(Journal::new(env.producer.clone(), ingress.clone(), numbers)),
             ingress,

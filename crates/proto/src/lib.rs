@@ -56,4 +56,7 @@ pub mod stream {
 
 mod record;
 
+/// All files of /proto with their comments, as an encoded `google.protobuf.FileDescriptorSet`.
+pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+
 pub use record::{InvalidRecord, RecordRef, RecordView};

@@ -42,9 +42,14 @@ impl Health {
         self.parts.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Tells when a part has said how it is.
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
     /// Resolves when every part is [`Status::Ok`].
     pub async fn ready(&self) {
-        let mut changed = self.changed.subscribe();
+        let mut changed = self.changes();
         while self.snapshot().values().any(|status| *status != Status::Ok) {
             if changed.changed().await.is_err() {
                 return;

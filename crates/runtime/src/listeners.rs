@@ -30,12 +30,20 @@ pub struct ListenSettings {
     pub ws: String,
     /// REST.
     pub api: String,
+    /// gRPC.
+    pub grpc: String,
 }
 
 impl ListenSettings {
     /// Names and addresses of the listeners that are on.
     pub fn on(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        let all = [("mqtt", &self.mqtt), ("mqtts", &self.mqtts), ("ws", &self.ws), ("api", &self.api)];
+        let all = [
+            ("mqtt", &self.mqtt),
+            ("mqtts", &self.mqtts),
+            ("ws", &self.ws),
+            ("api", &self.api),
+            ("grpc", &self.grpc),
+        ];
         all.into_iter()
             .map(|(name, address)| (name, address.as_str()))
             .filter(|(_, address)| !address.is_empty())

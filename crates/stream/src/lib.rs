@@ -3,7 +3,7 @@
 //!
 //! `pipeline` reads and decides when to commit; `batch` turns records into points and rows; `commit` makes them durable with the
 //! offset that they cover; `compaction` merges files; `store` holds the SQL; `tables` is what queries see beside points; `service`
-//! answers; `backup` copies all of it and the rest of the installation.
+//! answers; `publisher` takes what applications send on behalf of devices; `backup` copies all of it and the rest of the installation.
 
 mod backup;
 mod batch;
@@ -15,14 +15,19 @@ mod ledger;
 mod metrics;
 mod notify;
 mod pipeline;
+mod publisher;
 mod service;
 mod store;
 mod tables;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use drover_gateway::Ingress;
+use drover_proto::devices::v1::devices_client::DevicesClient;
 use drover_proto::stream::v1::backups_server::BackupsServer;
+use drover_proto::stream::v1::publisher_server::PublisherServer;
 use drover_proto::stream::v1::telemetry_server::TelemetryServer;
 use drover_runtime::{Env, Part};
 use drover_timeseries::{DeviceBounds, Engine, QueryBounds, StoreOptions};
@@ -69,12 +74,25 @@ pub async fn build(config: Config, env: &Env) -> anyhow::Result<Part> {
     let queries =
         Engine::new(points.clone(), tables, query_bounds(&context.config), env.data_dir.join("queries"));
     env.metrics.register("stream", |registry| queries.metrics().register(registry));
+    let ingress = Arc::new(Ingress::open(env.producer.clone(), env.clock.clone()).context("the log")?);
+    let publisher = publisher::Publisher {
+        ingress: ingress.clone(),
+        devices: DevicesClient::new(env.peers.link("devices")),
+        metrics: context.metrics.clone(),
+    };
+    let stop = env.stop.clone();
+    let report = async move {
+        ingress.report(async { stop.finish().await }).await;
+        Ok(())
+    };
     let service = service::Service { store, points, queries, ledger, shards: env.log.shards() };
     Ok(Part::new("stream")
         .grpc(TelemetryServer::new(service))
         .grpc(BackupsServer::new(backup))
+        .grpc(PublisherServer::new(publisher))
         .task("pipeline", pipeline::run(context))
-        .task("compaction", compaction::run(compaction)))
+        .task("compaction", compaction::run(compaction))
+        .task("refused publications", report))
 }
 
 fn query_bounds(config: &Config) -> QueryBounds {

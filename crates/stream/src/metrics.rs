@@ -2,8 +2,10 @@
 
 use std::sync::atomic::AtomicU64;
 
+use drover_gateway::RefusedReason;
 use drover_runtime::Metrics;
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
@@ -12,6 +14,8 @@ pub(crate) struct StreamMetrics {
     pub(crate) records: Counter,
     pub(crate) points: Counter,
     pub(crate) dead_letters: Counter,
+    pub(crate) published: Counter,
+    publish_refused: Family<[(&'static str, &'static str); 1], Counter>,
     pub(crate) over_device_bounds: Counter,
     pub(crate) unreadable_records: Counter,
     pub(crate) times_replaced: Counter,
@@ -29,12 +33,20 @@ pub(crate) struct StreamMetrics {
 }
 
 impl StreamMetrics {
+    pub(crate) fn publish_refused(&self, reason: RefusedReason) {
+        self.publish_refused.get_or_create(&[("reason", reason.as_str())]).inc();
+    }
+
     pub(crate) fn register(metrics: &Metrics) -> Self {
         metrics.register("stream", |registry| {
             let own = Self::default();
             registry.register("records", "Records read from the log", own.records.clone());
             registry.register("points", "Points stored", own.points.clone());
             registry.register("dead_letters", "Records that were dead-lettered", own.dead_letters.clone());
+            let help = "Messages taken on behalf of devices from applications";
+            registry.register("published", help, own.published.clone());
+            let help = "Messages from applications that were not taken, by the ledger's reasons";
+            registry.register("publish_refused", help, own.publish_refused.clone());
             registry.register(
                 "over_device_bounds",
                 "Records that were dead-lettered since their device would have had too many keys or too much text",

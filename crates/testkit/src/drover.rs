@@ -14,7 +14,7 @@ use tokio::process::Child;
 use crate::eventually;
 
 /// The listeners of `drover up`.
-const LISTENERS: [&str; 4] = ["mqtt", "mqtts", "ws", "api"];
+const LISTENERS: [&str; 5] = ["mqtt", "mqtts", "ws", "api", "grpc"];
 /// Names the program when it is not beside the test. Not one of `DROVER_…`, which are settings.
 const PROGRAM_VARIABLE: &str = "TEST_DROVER_PROGRAM";
 

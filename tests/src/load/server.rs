@@ -56,7 +56,7 @@ impl Plan {
         let log = File::options().create(true).append(true).open(self.data_dir.with_extension("log"))?;
         let mut command = Command::new(&self.program);
         command.arg("up").arg("--data-dir").arg(&self.data_dir).arg("--allow-anonymous");
-        for name in ["mqtt", "mqtts", "ws", "api"] {
+        for name in ["mqtt", "mqtts", "ws", "api", "grpc"] {
             command.arg(format!("--listen-{name}")).arg("127.0.0.1:0");
         }
         command.envs(self.environment.iter().cloned()).stdin(Stdio::null());

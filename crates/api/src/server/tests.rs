@@ -29,7 +29,13 @@ impl Running {
 }
 
 fn config(max_connections: usize) -> Config {
-    Config { max_connections, max_connections_per_source: 2, max_requests: 8, max_live_streams: 8 }
+    Config {
+        max_connections,
+        max_connections_per_source: 2,
+        max_requests: 8,
+        max_live_streams: 8,
+        max_grpc_calls: 8,
+    }
 }
 
 async fn start(max_connections: usize) -> Running {
@@ -38,10 +44,10 @@ async fn start(max_connections: usize) -> Running {
     let router = crate::router(&config, &world.env);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let server = Server::new(&config, &world.env);
+    let server = Arc::new(Server::new(&config, &world.env));
     let (done, served) = tokio::sync::oneshot::channel();
     world.env.tasks.track(async move {
-        let _ = done.send(server.serve(listener, router).await);
+        let _ = done.send(server.serve(listener, REST, router).await);
     });
     Running { world, address, served }
 }
@@ -173,7 +179,7 @@ async fn a_connection_stays_between_requests_until_it_is_idle_for_too_long() {
     for _ in 0..4 {
         let answer = ask(&mut stream, HEALTH).await;
         assert!(answer.starts_with(ANSWERED), "{answer}");
-        pass(IDLE_TIMEOUT * 3 / 4).await;
+        pass(REST.idle_timeout * 3 / 4).await;
     }
     tokio::time::pause();
     assert_eq!(rest(&mut stream).await, b"");
@@ -185,7 +191,7 @@ async fn a_stream_that_is_open_is_not_silent() {
     let running = start(8).await;
     let mut live = TcpStream::connect(running.address).await.unwrap();
     ask(&mut live, &live_head()).await;
-    pass(IDLE_TIMEOUT * 10).await;
+    pass(REST.idle_timeout * 10).await;
     tokio::time::pause();
     let mut byte = [0];
     assert_eq!(live.read(&mut byte).await.unwrap(), 1);

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::Router;
-use axum::body::Body;
-use axum::response::Response;
-use http::Request;
+use bytes::Bytes;
+use http::{Request, Response};
 use http_body_util::BodyExt;
+use http_body_util::combinators::UnsyncBoxBody;
+use hyper::body::Body;
 use tokio::sync::{Notify, watch};
 use tower::Service;
 
@@ -121,43 +121,45 @@ impl Drop for Open {
     }
 }
 
-/// The router, with its requests counted.
+/// A service, with its requests counted.
 #[derive(Clone)]
-pub struct Counted {
-    router: Router,
+pub struct Counted<S> {
+    service: S,
     work: Work,
 }
 
-impl Counted {
-    pub fn new(router: Router, work: Work) -> Self {
-        Self { router, work }
+impl<S> Counted<S> {
+    pub fn new(service: S, work: Work) -> Self {
+        Self { service, work }
     }
 }
 
-impl<B> Service<Request<B>> for Counted
+impl<S, I, B> Service<Request<I>> for Counted<S>
 where
-    Router: Service<Request<B>, Response = Response, Error = Infallible>,
-    <Router as Service<Request<B>>>::Future: Send + 'static,
+    S: Service<Request<I>, Response = Response<B>, Error = Infallible>,
+    S::Future: Send + 'static,
+    B: Body<Data = Bytes> + Send + 'static,
 {
-    type Response = Response;
+    type Response = Response<UnsyncBoxBody<Bytes, B::Error>>;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.router.poll_ready(context)
+        self.service.poll_ready(context)
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
+    fn call(&mut self, request: Request<I>) -> Self::Future {
         let in_work = self.work.begin();
-        let answer = self.router.call(request);
+        let answer = self.service.call(request);
         Box::pin(async move { Ok(answer.await?.map(|body| held(body, in_work))) })
     }
 }
 
 /// The body, which is in work until it is sent.
-fn held(body: Body, in_work: InWork) -> Body {
-    Body::new(body.map_err(move |error| {
+fn held<B: Body<Data = Bytes> + Send + 'static>(body: B, in_work: InWork) -> UnsyncBoxBody<Bytes, B::Error> {
+    body.map_err(move |error| {
         let _lives_as_long = &in_work;
         error
-    }))
+    })
+    .boxed_unsync()
 }

@@ -37,6 +37,7 @@ impl Telemetry for Stub {
     ) -> Result<Response<Self::QueryStream>, Status> {
         let request = request.into_inner();
         let pieces = match request.sql.as_str() {
+            "waits" => return Ok(Response::new(stream::pending().boxed())),
             "wrong" => vec![Err(Status::invalid_argument("line 1, column 1: that is no query"))],
             "breaks" => vec![Ok("{"), Err(Status::unavailable("the disk is gone"))],
             _ => vec![Ok("{\"rows\":"), Ok("[]}")],
@@ -175,6 +176,7 @@ impl Rest {
             max_connections_per_source: 16,
             max_requests,
             max_live_streams,
+            max_grpc_calls: 256,
         };
         let router = drover_api::router(&config, &world.env);
         Self { world, router }

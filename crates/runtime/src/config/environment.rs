@@ -14,9 +14,9 @@ const NOT_SETTINGS: [&str; 8] = [
     "DROVER_URL",
 ];
 /// Names after `DROVER_LISTEN_` that are settings of `[listen]`.
-const LISTENERS: [&str; 4] = ["API", "MQTT", "MQTTS", "WS"];
+const LISTENERS: [&str; 5] = ["API", "GRPC", "MQTT", "MQTTS", "WS"];
 /// Names after `DROVER_LISTEN_` of which only the command line speaks, since nothing serves them yet.
-const UNSERVED: [&str; 5] = ["COAP", "COAPS", "GRPC", "HTTP", "HTTPS"];
+const UNSERVED: [&str; 4] = ["COAP", "COAPS", "HTTP", "HTTPS"];
 
 /// The variables whose name begins with `DROVER_`, sorted. Those that are not UTF-8 are left out.
 pub fn environment() -> Vec<(String, String)> {

@@ -1,9 +1,11 @@
 //! `make tidy`: the rules of the code base that neither the compiler nor clippy checks. Prints a line for each violation.
+//! `tidy --renew-baseline` takes the proto files as they are for the contract.
 //! Function length and argument count are clippy's (`clippy.toml`).
 
 mod documents;
 mod floors;
 mod manifests;
+mod protos;
 mod sources;
 
 use std::fmt;
@@ -11,6 +13,9 @@ use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, ensure};
+
+/// Makes the proto files as they are what later changes are compared with.
+const RENEW_BASELINE: &str = "--renew-baseline";
 
 /// Something that breaks a rule, where it is, and what to do.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,6 +39,15 @@ impl fmt::Display for Violation {
 
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "a tool for the terminal")]
 fn main() -> ExitCode {
+    if std::env::args().nth(1).as_deref() == Some(RENEW_BASELINE) {
+        return match root().and_then(protos::renew_baseline) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("tidy: {error:#}");
+                ExitCode::FAILURE
+            }
+        };
+    }
     match check() {
         Ok((files, violations)) if violations.is_empty() => {
             println!("tidy: {files} files, nothing to say");
@@ -54,11 +68,10 @@ fn main() -> ExitCode {
 }
 
 fn check() -> Result<(usize, Vec<Violation>)> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .context("the package `tests` lies in the workspace")?;
+    let root = root()?;
     let files = files(root)?;
     let mut violations = floors::check(&metadata(root)?)?;
+    violations.extend(protos::check(root)?);
     for file in &files {
         // Pictures and other bytes have no lines.
         let Ok(text) = std::fs::read_to_string(root.join(file)) else { continue };
@@ -75,6 +88,10 @@ fn check() -> Result<(usize, Vec<Violation>)> {
     }
     violations.sort();
     Ok((files.len(), violations))
+}
+
+fn root() -> Result<&'static Path> {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the package `tests` lies in the workspace")
 }
 
 /// Whether a file whose path ends like this has a function of this name.
