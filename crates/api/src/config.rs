@@ -15,6 +15,7 @@ pub struct Config {
     pub max_connections_per_source: u32,
     pub max_requests: usize,
     pub max_live_streams: usize,
+    pub websocket_origins: Vec<String>,
 }
 
 impl Section for Config {
@@ -24,4 +25,9 @@ impl Section for Config {
         ("max_requests", 1, 1_000_000),
         ("max_live_streams", 1, 1_000_000),
     ];
+
+    fn problems(&self) -> Vec<(&'static str, String)> {
+        let problems = drover_gateway::origin_problems(&self.websocket_origins);
+        problems.map(|problem| ("websocket_origins", problem)).collect()
+    }
 }

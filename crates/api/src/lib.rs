@@ -28,6 +28,7 @@ mod query;
 mod router;
 mod server;
 mod sessions;
+mod sse;
 mod telemetry;
 mod tenants;
 mod topics;
@@ -42,9 +43,10 @@ use drover_proto::provisioning::v1::api_keys_client::ApiKeysClient;
 use drover_proto::provisioning::v1::credentials_client::CredentialsClient;
 use drover_proto::provisioning::v1::tenants_client::TenantsClient;
 use drover_proto::stream::v1::backups_client::BackupsClient;
+use drover_proto::stream::v1::feed_client::FeedClient;
 use drover_proto::stream::v1::telemetry_client::TelemetryClient;
 use drover_rpc::Link;
-use drover_runtime::{Env, Health, Metrics, Part, Stop};
+use drover_runtime::{Env, Health, Metrics, Part, Stop, Tasks};
 use drover_trust::TokenHash;
 use tokio::sync::Semaphore;
 
@@ -60,16 +62,19 @@ pub(crate) struct Api {
     api_keys: ApiKeysClient<Link>,
     devices: DevicesClient<Link>,
     telemetry: TelemetryClient<Link>,
+    feed: FeedClient<Link>,
     backups: BackupsClient<Link>,
     sessions: SessionsClient<Link>,
     live: Live,
     clock: Clock,
     health: Health,
     metrics: Metrics,
+    tasks: Tasks,
     stop: Stop,
     administrator: TokenHash,
     requests: Arc<Semaphore>,
     live_streams: Arc<Semaphore>,
+    websocket_origins: Vec<String>,
 }
 
 /// What axum hands to every endpoint.
@@ -95,16 +100,19 @@ pub fn router(config: &Config, env: &Env) -> axum::Router {
         api_keys: ApiKeysClient::new(peers.link("provisioning")),
         devices: DevicesClient::new(peers.link("devices")),
         telemetry: TelemetryClient::new(peers.link("stream")).max_decoding_message_size(MAX_ANSWER_BYTES),
+        feed: FeedClient::new(peers.link("stream")).max_decoding_message_size(MAX_ANSWER_BYTES),
         backups: BackupsClient::new(peers.link("stream")),
         sessions: SessionsClient::new(peers.link("mqtt")),
         live: env.live.clone(),
         clock: env.clock.clone(),
         health: env.health.clone(),
         metrics: env.metrics.clone(),
+        tasks: env.tasks.clone(),
         stop: env.stop.clone(),
         administrator: TokenHash::from_bytes(env.administrator_sha256),
         requests: Arc::new(Semaphore::new(config.max_requests)),
         live_streams: Arc::new(Semaphore::new(config.max_live_streams)),
+        websocket_origins: config.websocket_origins.clone(),
     };
     router::router(Arc::new(api))
 }

@@ -174,7 +174,7 @@ async fn serve_connection(stream: TcpStream, router: Router, (stop, idle): (Stop
     let mut builder = Builder::new(TokioExecutor::new());
     builder.http1().max_buf_size(MAX_HEAD_BYTES);
     let service = TowerToHyperService::new(Counted::new(router, work.clone()));
-    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
     // Cancel-safe: only the connection has a state, and it is polled on below.
     let stopped = tokio::select! {

@@ -1,9 +1,9 @@
 //! Understands and keeps what devices sent: reads the log in order, decodes, stores points, events and dead letters, keeps the
 //! ledger, and answers questions about all of it.
 //!
-//! `pipeline` reads and decides when to commit; `batch` turns records into points and rows; `commit` makes them durable with the
-//! offset that they cover; `compaction` merges files; `store` holds the SQL; `tables` is what queries see beside points; `service`
-//! answers; `backup` copies all of it and the rest of the installation.
+//! `pipeline` reads and decides when to commit; `batch` turns records into points and rows, as `reading` understands them; `commit` makes
+//! them durable with the offset that they cover; `compaction` merges files; `store` holds the SQL; `tables` is what queries see beside
+//! points; `service` answers; `feed` follows the log for others; `backup` copies all of it and the rest of the installation.
 
 mod backup;
 mod batch;
@@ -11,10 +11,12 @@ mod commit;
 mod compaction;
 mod config;
 mod error;
+mod feed;
 mod ledger;
 mod metrics;
 mod notify;
 mod pipeline;
+mod reading;
 mod service;
 mod store;
 mod tables;
@@ -23,6 +25,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use drover_proto::stream::v1::backups_server::BackupsServer;
+use drover_proto::stream::v1::feed_server::FeedServer;
 use drover_proto::stream::v1::telemetry_server::TelemetryServer;
 use drover_runtime::{Env, Part};
 use drover_timeseries::{DeviceBounds, Engine, QueryBounds, StoreOptions};
@@ -68,9 +71,11 @@ pub async fn build(config: Config, env: &Env) -> anyhow::Result<Part> {
     let tables = tables::all(&env.db, &env.peers);
     let queries =
         Engine::new(points.clone(), tables, query_bounds(&context.config), env.data_dir.join("queries"));
+    let feed = feed::Feed::new(context.config.clone(), env, store.clone(), context.metrics.clone());
     let service = service::Service { store, points, queries, ledger, shards: env.log.shards() };
     Ok(Part::new("stream")
         .grpc(TelemetryServer::new(service))
+        .grpc(FeedServer::new(feed))
         .grpc(BackupsServer::new(backup))
         .task("pipeline", pipeline::run(context))
         .task("compaction", compaction::run(compaction)))

@@ -89,7 +89,6 @@ enum Step {
 impl Worker {
     async fn open(context: &Context, shard: Shard) -> anyhow::Result<Self> {
         let next = context.store.offset(Stream::Telemetry.as_str(), shard).await?;
-        let notify = Notify::new(context.env.live.clone());
         let committer = Committer {
             store: context.store.clone(),
             points: context.points.clone(),
@@ -102,7 +101,7 @@ impl Worker {
             reader: context.env.log.reader(Stream::Telemetry, shard, next)?,
             next,
             replay_end: context.env.log.end(Stream::Telemetry, shard),
-            decoder: Decoder::new(&context.config, notify.clone()),
+            decoder: Decoder::new(&context.config),
             committer,
             committing: None,
             counts: ByTenant::default(),
@@ -110,7 +109,7 @@ impl Worker {
             config: context.config.clone(),
             points: context.points.clone(),
             ledger: context.ledger.clone(),
-            notify,
+            notify: Notify::new(context.env.live.clone()),
             env: context.env.clone(),
         })
     }
@@ -168,7 +167,7 @@ impl Worker {
         }
         let replayed = until.is_some();
         let (decoder, points) = (&mut self.decoder, &self.points);
-        let outcome = points.apply(self.shard.0, |head| decoder.apply(head, &frames, replayed));
+        let outcome = points.apply(self.shard.0, |head| decoder.apply(head, &frames));
         self.next = self.after(&frames);
         self.due.get_or_insert_with(|| Instant::now() + Duration::from_secs(self.config.flush_interval_s));
         let records = outcome.records;

@@ -29,7 +29,13 @@ impl Running {
 }
 
 fn config(max_connections: usize) -> Config {
-    Config { max_connections, max_connections_per_source: 2, max_requests: 8, max_live_streams: 8 }
+    Config {
+        max_connections,
+        max_connections_per_source: 2,
+        max_requests: 8,
+        max_live_streams: 8,
+        websocket_origins: Vec::new(),
+    }
 }
 
 async fn start(max_connections: usize) -> Running {
@@ -47,7 +53,7 @@ async fn start(max_connections: usize) -> Running {
 }
 
 fn live_head() -> String {
-    format!("GET /v1/live HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {}\r\n\r\n", world::TOKEN)
+    format!("GET /v1/topics/live HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {}\r\n\r\n", world::TOKEN)
 }
 
 async fn ask(stream: &mut TcpStream, head: &str) -> String {
