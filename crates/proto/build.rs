@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use prost::Message;
 
-const FILES: [&str; 10] = [
+const FILES: [&str; 11] = [
     "drover/backbone/v1/record.proto",
     "drover/devices/v1/devices.proto",
     "drover/mqtt/v1/sessions.proto",
@@ -14,6 +14,7 @@ const FILES: [&str; 10] = [
     "drover/provisioning/v1/tenants.proto",
     "drover/sessions/v1/journal.proto",
     "drover/stream/v1/backups.proto",
+    "drover/stream/v1/feed.proto",
     "drover/stream/v1/publish.proto",
     "drover/stream/v1/telemetry.proto",
 ];
@@ -32,6 +33,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         .bytes(".drover.stream.v1.CreateBackupResponse.data")
         .bytes(".drover.stream.v1.Publication.payload")
         .bytes(".drover.stream.v1.QueryResponse.piece")
+        // By key, as values are shown everywhere.
+        .btree_map(".drover.stream.v1.Measurement.values")
         .build_transport(false)
         .compile_fds(descriptors)?;
     Ok(())

@@ -15,6 +15,7 @@ use http::header::AUTHORIZATION;
 use http::request::Parts;
 
 use crate::error::{Problem, Sort};
+use crate::live::web_socket;
 use crate::{Api, query};
 
 /// Header that names another tenant than the default one.
@@ -110,7 +111,8 @@ pub fn check_administrator(key: Option<&Key>) -> Result<(), Problem> {
 
 fn bearer(headers: &HeaderMap) -> Result<&[u8], Problem> {
     let Some(header) = headers.get(AUTHORIZATION) else {
-        return Err(Problem::new(Sort::Unauthenticated, format!("the request has no token; {REMEDY}")));
+        let problem = || Problem::new(Sort::Unauthenticated, format!("the request has no token; {REMEDY}"));
+        return web_socket::token(headers).ok_or_else(problem);
     };
     let token =
         header.as_bytes().split_at_checked(7).filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"Bearer "));

@@ -16,6 +16,7 @@ pub struct Config {
     pub max_requests: usize,
     pub max_live_streams: usize,
     pub max_grpc_calls: usize,
+    pub websocket_origins: Vec<String>,
 }
 
 impl Section for Config {
@@ -26,4 +27,9 @@ impl Section for Config {
         ("max_live_streams", 1, 1_000_000),
         ("max_grpc_calls", 1, 1_000_000),
     ];
+
+    fn problems(&self) -> Vec<(&'static str, String)> {
+        let problems = drover_gateway::origin_problems(&self.websocket_origins);
+        problems.map(|problem| ("websocket_origins", problem)).collect()
+    }
 }

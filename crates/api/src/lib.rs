@@ -29,6 +29,7 @@ mod query;
 mod router;
 mod server;
 mod sessions;
+mod sse;
 mod telemetry;
 mod tenants;
 mod topics;
@@ -44,11 +45,12 @@ use drover_proto::provisioning::v1::api_keys_client::ApiKeysClient;
 use drover_proto::provisioning::v1::credentials_client::CredentialsClient;
 use drover_proto::provisioning::v1::tenants_client::TenantsClient;
 use drover_proto::stream::v1::backups_client::BackupsClient;
+use drover_proto::stream::v1::feed_client::FeedClient;
 use drover_proto::stream::v1::publisher_client::PublisherClient;
 use drover_proto::stream::v1::telemetry_client::TelemetryClient;
 use drover_rpc::Link;
 use drover_runtime::traces::Traces;
-use drover_runtime::{Env, Health, Metrics, Part, Stop};
+use drover_runtime::{Env, Health, Metrics, Part, Stop, Tasks};
 use drover_trust::TokenHash;
 use tokio::sync::Semaphore;
 
@@ -66,6 +68,7 @@ pub(crate) struct Api {
     devices: DevicesClient<Link>,
     telemetry: TelemetryClient<Link>,
     publisher: PublisherClient<Link>,
+    feed: FeedClient<Link>,
     backups: BackupsClient<Link>,
     sessions: SessionsClient<Link>,
     live: Live,
@@ -73,10 +76,12 @@ pub(crate) struct Api {
     health: Health,
     metrics: Metrics,
     traces: Traces,
+    tasks: Tasks,
     stop: Stop,
     administrator: TokenHash,
     requests: Arc<Semaphore>,
     live_streams: Arc<Semaphore>,
+    websocket_origins: Vec<String>,
 }
 
 /// What axum hands to every endpoint.
@@ -123,6 +128,7 @@ impl Api {
             devices: DevicesClient::new(peers.link("devices")),
             telemetry: TelemetryClient::new(peers.link("stream")).max_decoding_message_size(MAX_ANSWER_BYTES),
             publisher: PublisherClient::new(peers.link("stream")),
+            feed: FeedClient::new(peers.link("stream")).max_decoding_message_size(MAX_ANSWER_BYTES),
             backups: BackupsClient::new(peers.link("stream")),
             sessions: SessionsClient::new(peers.link("mqtt")),
             live: env.live.clone(),
@@ -130,10 +136,12 @@ impl Api {
             health: env.health.clone(),
             metrics: env.metrics.clone(),
             traces: env.traces.clone(),
+            tasks: env.tasks.clone(),
             stop: env.stop.clone(),
             administrator: TokenHash::from_bytes(env.administrator_sha256),
             requests: Arc::new(Semaphore::new(config.max_requests)),
             live_streams: Arc::new(Semaphore::new(config.max_live_streams)),
+            websocket_origins: config.websocket_origins.clone(),
         })
     }
 }

@@ -1,30 +1,36 @@
-//! `GET /v1/live`: what devices send, as it comes, as server-sent events.
+//! `GET /v1/live`: what devices send, as it comes or from a place in the feed on, as server-sent events or over WebSocket.
 
-use std::convert::Infallible;
+mod message;
+pub mod web_socket;
+
 use std::sync::Arc;
-use std::time::Duration;
 
-use axum::extract::State;
-use axum::response::sse::{Event, KeepAlive, Sse};
-use drover_backbone::{LiveMessage, Subscription, token};
-use drover_model::{DeviceId, Tenant};
-use futures_util::stream::{BoxStream, SelectAll};
-use futures_util::{Stream, StreamExt};
+use axum::extract::{Request, State};
+use axum::response::sse::Event;
+use axum::response::{IntoResponse, Response};
+use drover_model::{DeviceId, TelemetryKey, Tenant};
+use drover_proto::stream::v1 as pb;
+use futures_util::stream;
+use http::{HeaderName, HeaderValue};
 use tokio::sync::OwnedSemaphorePermit;
+use tonic::Streaming;
 use utoipa::IntoParams;
 
 use crate::auth::{self, ByKey, Caller, Key};
-use crate::error::{PROBLEM_JSON, Problem, Sort};
+use crate::error::{PROBLEM_JSON, Problem};
 use crate::extract::{Pairs, Query, ReadQuery};
-use crate::{Api, Shared};
+use crate::{Api, Shared, sse};
+use message::Message;
+use web_socket::{Goodbye, Handshake};
 
-/// Most devices that one stream may name.
-const MAX_DEVICES: usize = 256;
-/// A comment is sent after so long without an event, so that neither side takes the other for dead.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// Most devices, and most keys, that one stream may name.
+const MAX_NAMES: usize = 256;
+/// Where a browser that connects again says what it got last.
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
-/// What can be watched: its name in the query and in events, the first token of its subjects.
-const STREAMS: [(&str, &str); 2] = [("telemetry", "telemetry"), ("events", "event")];
+/// What can be watched.
+const STREAMS: [(&str, pb::FeedStream); 2] =
+    [("telemetry", pb::FeedStream::Telemetry), ("events", pb::FeedStream::Events)];
 
 /// What is to be watched.
 #[derive(Debug, IntoParams)]
@@ -36,6 +42,13 @@ pub struct LiveQuery {
     /// Any of `telemetry` and `events`, separated by commas; both when absent.
     #[param(value_type = String, required = false, example = "telemetry")]
     pub streams: Vec<String>,
+    /// Keys of telemetry, separated by commas: other values are left out, and measurements without any of them. All when absent.
+    #[param(value_type = String, required = false, example = "temp,state")]
+    pub keys: Vec<TelemetryKey>,
+    /// The `id` of the last event of an earlier stream with the same question: this one goes on behind it. Now when absent. For who
+    /// can't set `Last-Event-ID`, which counts before this.
+    #[param(required = false)]
+    pub cursor: String,
 }
 
 impl ReadQuery for LiveQuery {
@@ -47,7 +60,12 @@ impl ReadQuery for LiveQuery {
                 format!("{stream:?} is not known; use telemetry or events"),
             ));
         }
-        Ok(Self { devices: pairs.separated("devices", MAX_DEVICES)?, streams })
+        Ok(Self {
+            devices: pairs.separated("devices", MAX_NAMES)?,
+            streams,
+            keys: pairs.separated("keys", MAX_NAMES)?,
+            cursor: pairs.text("cursor")?,
+        })
     }
 }
 
@@ -55,12 +73,23 @@ impl ReadQuery for LiveQuery {
 ///
 /// Server-sent events. `event: telemetry` has the data `{"device","ts","values":{…}}`, with `"flags":["time_replaced"]`
 /// when the device's time lay too far in the future, so that `ts` is the time of arrival; `event: events` has `{"device","ts","event":{…}}`.
-/// A reader that is too slow loses messages and is told: `event: lagged` has `{"lost":n}`. A comment comes every 15 s without an event.
+///
+/// Every event has an `id`, also one without data, which comes at first and then every 15 s without another. A stream that is asked for with
+/// it, as the header `Last-Event-ID` (which browsers send by themselves) or as `cursor`, goes on behind it, without loss or repetition,
+/// for as long as the log keeps what came since. When it doesn't, and when a reader is so slow that it falls behind that, `event: gap`
+/// has `{"until","frames"?}`: of what arrived before that time something may be missing, which is among the telemetry and events that are stored.
+///
+/// With `Upgrade: websocket` the same comes over WebSocket, each message a JSON text `{"event","id","data"}`; `position` is the event without data. The
+/// subprotocol is `drover.live.v1`; pages, which can't set `Authorization`, offer `bearer.<token>` beside it, and their origin is this host
+/// or among `api.websocket_origins`. The server pings every 15 s and says why it closes; it takes no messages.
 #[utoipa::path(
-    get, path = "/v1/live", tag = "Telemetry", operation_id = "watch", params(LiveQuery),
+    get, path = "/v1/live", tag = "Telemetry", operation_id = "watch",
+    params(LiveQuery, ("Last-Event-ID" = Option<String>, Header, description = "The `id` of the last event of an earlier stream")),
     responses(
         (status = 200, description = "A stream that lasts until either side ends it", body = String, content_type = "text/event-stream",
-            example = "event: telemetry\ndata: {\"device\":\"pump-7\",\"ts\":1795978800000,\"values\":{\"temp\":21.5}}\n\n"),
+            example = "event: telemetry\nid: AQEUZ-3yrw\ndata: {\"device\":\"pump-7\",\"ts\":1795978800000,\"values\":{\"temp\":21.5}}\n\n"),
+        (status = 101, description = "The same over WebSocket"),
+        (status = 429, description = "Too many readers of the feed", body = Problem, content_type = PROBLEM_JSON),
         (status = 503, description = "Too many streams are open", body = Problem, content_type = PROBLEM_JSON),
     ),
 )]
@@ -69,89 +98,77 @@ pub async fn watch(
     Caller(tenant): Caller,
     ByKey(key): ByKey,
     Query(query): Query<LiveQuery>,
-) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
-    let events = subscribe(&api, &tenant, &query);
-    stream(&api, key, events)
+    request: Request,
+) -> Result<Response, Problem> {
+    let (parts, _) = request.into_parts();
+    let last_id = parts.headers.get(LAST_EVENT_ID).cloned();
+    let handshake = if web_socket::is_asked_for(&parts.headers) {
+        Some(Handshake::agree(parts, &api.websocket_origins)?)
+    } else {
+        None
+    };
+    let permit = sse::permit(&api)?;
+    let answers = subscribe(&api, &tenant, query, last_id).await?;
+    if let Some(handshake) = handshake {
+        return over_web_socket(&api, key, (answers, permit), handshake);
+    }
+    // What breaks off is asked for again by the reader, with the last id.
+    let events = stream::unfold(answers, async |mut answers| {
+        let answer = answers.message().await.ok().flatten()?;
+        Some((event(answer.into()), answers))
+    });
+    Ok(sse::answer(&api, key, permit, events).into_response())
 }
 
-/// Events as an answer that lasts until either side ends it or the key is deleted that it was asked for with, if there is room for one
-/// more.
-pub fn stream<S: Stream<Item = Event> + Send + 'static>(
+fn event(Message { event, id, data }: Message) -> Event {
+    match data {
+        Some(data) => Event::default().event(event).id(id).data(data.to_string()),
+        None => Event::default().id(id),
+    }
+}
+
+fn over_web_socket(
     api: &Arc<Api>,
     key: Option<Key>,
-    events: S,
-) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>> + use<S>>, Problem> {
-    let permit = api.live_streams.clone().try_acquire_owned().map_err(|_| {
-        Problem::new(
-            Sort::Unavailable,
-            "too many live streams are open; close one, or raise api.max_live_streams",
-        )
-    })?;
-    let stop = api.stop.clone();
-    let revoked = Box::pin(auth::revoked(api.clone(), key));
-    let events = events
-        .take_until(revoked)
-        .take_until(async move { stop.drain().await })
-        .map(move |event| held(&permit, event));
-    Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
-}
-
-/// The permit lives as long as the stream that this closes over.
-fn held(_: &OwnedSemaphorePermit, event: Event) -> Result<Event, Infallible> {
-    Ok(event)
-}
-
-fn subscribe(api: &Arc<Api>, tenant: &Tenant, query: &LiveQuery) -> SelectAll<BoxStream<'static, Event>> {
-    let mut all = SelectAll::new();
-    for (name, subject) in STREAMS {
-        if !query.streams.is_empty() && !query.streams.iter().any(|stream| stream == name) {
-            continue;
-        }
-        let prefix = format!("{subject}.{}", token(tenant.as_str()));
-        if query.devices.is_empty() {
-            all.push(events(name, api.live.subscribe(&format!("{prefix}.*"), None)));
-        }
-        for device in &query.devices {
-            let subject = format!("{prefix}.{}", token(device.as_str()));
-            all.push(events(name, api.live.subscribe(&subject, None)));
-        }
-    }
-    all
-}
-
-fn events(name: &'static str, subscription: Subscription) -> BoxStream<'static, Event> {
-    let event = move |item| match item {
-        Item::Lagged(lost) => lagged(lost),
-        Item::Message(message) => {
-            Event::default().event(name).data(String::from_utf8_lossy(&message.payload))
-        }
-    };
-    items(subscription).map(event).boxed()
-}
-
-/// What a subscription has for its reader.
-pub enum Item {
-    Message(LiveMessage),
-    /// So many messages were lost before the next one.
-    Lagged(u64),
-}
-
-pub fn lagged(lost: u64) -> Event {
-    Event::default().event("lagged").data(format!("{{\"lost\":{lost}}}"))
-}
-
-/// One subscription. Its queue is bounded; how many messages it lost is told before the next one.
-pub fn items(subscription: Subscription) -> impl Stream<Item = Item> + Send {
-    let start = (subscription, 0_u64, None);
-    futures_util::stream::unfold(start, move |(mut subscription, told, waiting)| async move {
-        let message = match waiting {
-            Some(message) => message,
-            None => subscription.next().await?,
+    (answers, permit): (Streaming<pb::SubscribeResponse>, OwnedSemaphorePermit),
+    handshake: Handshake,
+) -> Result<Response, Problem> {
+    let (response, connection) = handshake.complete()?;
+    let (revoked, stop) = (auth::revoked(api.clone(), key), api.stop.clone());
+    api.tasks.track(async move {
+        // Cancel-safe: both only wait.
+        let end = async move {
+            tokio::select! {
+                () = revoked => Goodbye::revoked(),
+                () = stop.drain() => Goodbye::stop(),
+            }
         };
-        let lost = subscription.lagged();
-        if lost > told {
-            return Some((Item::Lagged(lost - told), (subscription, lost, Some(message))));
-        }
-        Some((Item::Message(message), (subscription, told, None)))
-    })
+        connection.serve(answers, end).await;
+        drop(permit);
+    });
+    Ok(response)
+}
+
+async fn subscribe(
+    api: &Api,
+    tenant: &Tenant,
+    query: LiveQuery,
+    last_id: Option<HeaderValue>,
+) -> Result<Streaming<pb::SubscribeResponse>, Problem> {
+    let (field, cursor) = match last_id {
+        Some(id) => ("Last-Event-ID", String::from_utf8_lossy(id.as_bytes()).into_owned()),
+        None => ("cursor", query.cursor),
+    };
+    let is_wanted =
+        |name: &str| query.streams.is_empty() || query.streams.iter().any(|stream| stream == name);
+    let streams = STREAMS.iter().filter(|(name, _)| is_wanted(name)).map(|(_, stream)| (*stream).into());
+    let request = pb::SubscribeRequest {
+        cursor,
+        group: String::new(),
+        devices: query.devices.iter().map(ToString::to_string).collect(),
+        streams: streams.collect(),
+        keys: query.keys.iter().map(ToString::to_string).collect(),
+    };
+    let answers = api.feed.clone().subscribe(drover_rpc::request(tenant, request)).await;
+    answers.map(tonic::Response::into_inner).map_err(|status| Problem::of_field(field, &status))
 }

@@ -227,7 +227,7 @@ async fn serve_connection<S, B>(
     let (work, _open) = Work::open(idle);
     let builder = builder(manner);
     let service = TowerToHyperService::new(Counted::new(service, work.clone()));
-    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
     // Cancel-safe: only the connection has a state, and it is polled on below.
     let stopped = tokio::select! {

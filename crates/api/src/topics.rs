@@ -5,17 +5,16 @@ use std::future::ready;
 
 use axum::extract::State;
 use axum::response::sse::{Event, Sse};
-use drover_backbone::token;
+use drover_backbone::{LiveMessage, Subscription, token};
 use drover_model::Scope;
 use drover_mqtt_codec::topic::{TopicFilter, is_within, matches};
 use futures_util::{Stream, StreamExt};
 use utoipa::IntoParams;
 
-use crate::Shared;
 use crate::auth::{ByKey, Caller, Key};
 use crate::error::{PROBLEM_JSON, Problem, Sort};
 use crate::extract::{Pairs, Query, ReadQuery};
-use crate::live::{self, Item};
+use crate::{Shared, sse};
 
 /// Which topics are to be watched.
 #[derive(Debug, IntoParams)]
@@ -62,11 +61,12 @@ pub async fn watch(
         let detail = format!("API key {} has no scope mqtt:subscribe:{}", key.id, query.filter);
         return Err(Problem::new(Sort::Denied, detail));
     }
+    let permit = sse::permit(&api)?;
     let subject = format!("message.{}", token(tenant.as_str()));
-    let items = live::items(api.live.subscribe(&subject, None));
+    let items = items(api.live.subscribe(&subject, None));
     let events = items.filter_map(move |item| {
         ready(match item {
-            Item::Lagged(lost) => Some(live::lagged(lost)),
+            Item::Lagged(lost) => Some(lagged(lost)),
             Item::Message(message) => {
                 let mut parts = message.payload.splitn(2, |byte| *byte == 0);
                 let topic = parts.next().and_then(|topic| std::str::from_utf8(topic).ok());
@@ -76,7 +76,7 @@ pub async fn watch(
             }
         })
     });
-    live::stream(&api, key, events)
+    Ok(sse::answer(&api, key, permit, events))
 }
 
 /// What a key may not subscribe to by MQTT it does not see here either.
@@ -86,4 +86,31 @@ fn may_watch(key: &Key, filter: &str) -> bool {
         Scope::Publish(_) | Scope::Read | Scope::Write => false,
     };
     key.scopes.iter().any(covers)
+}
+
+/// What a subscription has for its reader.
+enum Item {
+    Message(LiveMessage),
+    /// So many messages were lost before the next one.
+    Lagged(u64),
+}
+
+fn lagged(lost: u64) -> Event {
+    Event::default().event("lagged").data(format!("{{\"lost\":{lost}}}"))
+}
+
+/// One subscription. Its queue is bounded; how many messages it lost is told before the next one.
+fn items(subscription: Subscription) -> impl Stream<Item = Item> + Send {
+    let start = (subscription, 0_u64, None);
+    futures_util::stream::unfold(start, move |(mut subscription, told, waiting)| async move {
+        let message = match waiting {
+            Some(message) => message,
+            None => subscription.next().await?,
+        };
+        let lost = subscription.lagged();
+        if lost > told {
+            return Some((Item::Lagged(lost - told), (subscription, lost, Some(message))));
+        }
+        Some((Item::Message(message), (subscription, told, None)))
+    })
 }

@@ -7,10 +7,15 @@ mod world;
 use axum::body::Body;
 use http::StatusCode;
 use http_body_util::BodyExt;
+use serde_json::json;
 use stub::{Rest, request};
 
-async fn open(rest: &Rest, query: &str) -> Body {
-    let answer = rest.send(request(&format!("GET /v1/live{query}"), "").body(Body::empty()).unwrap()).await;
+async fn open(rest: &Rest, query: &str, last_id: &str) -> Body {
+    let mut head = request(&format!("GET /v1/live{query}"), "");
+    if !last_id.is_empty() {
+        head = head.header("last-event-id", last_id);
+    }
+    let answer = rest.send(head.body(Body::empty()).unwrap()).await;
     assert_eq!(answer.status(), StatusCode::OK);
     assert_eq!(answer.headers()["content-type"], "text/event-stream");
     answer.into_body()
@@ -22,43 +27,69 @@ async fn next(body: &mut Body) -> Option<String> {
 }
 
 #[tokio::test]
-async fn a_stream_shows_what_was_asked_for_and_no_other_tenants() {
+async fn a_stream_shows_measurements_events_and_gaps_with_their_places() {
     let rest = Rest::start().await;
-    let live = &rest.world.env.live;
-    let mut one = open(&rest, "?devices=pump.7&streams=telemetry").await;
-    let mut all = open(&rest, "").await;
-    live.publish("telemetry.acme.pump%2E7", "acme".into());
-    live.publish("event.default.pump%2E7", r#"{"device":"pump.7","ts":1,"event":{}}"#.into());
+    let mut body = open(&rest, "", "").await;
+    assert_eq!(next(&mut body).await.unwrap(), "id: 0\n\n");
+    let asked = r#"default \"\" [] [1, 2] []"#;
     assert_eq!(
-        next(&mut all).await.unwrap(),
-        "event: events\ndata: {\"device\":\"pump.7\",\"ts\":1,\"event\":{}}\n\n"
+        next(&mut body).await.unwrap(),
+        format!(
+            "event: telemetry\nid: 1\ndata: {{\"device\":\"pump.7\",\"flags\":[\"time_replaced\"],\"ts\":1500,\
+             \"values\":{{\"asked\":\"{asked}\",\"on\":true,\"temp\":21}}}}\n\n"
+        )
     );
-    live.publish("telemetry.default.other", "{}".into());
-    assert_eq!(next(&mut all).await.unwrap(), "event: telemetry\ndata: {}\n\n");
-    live.publish("telemetry.default.pump%2E7", r#"{"device":"pump.7"}"#.into());
-    assert_eq!(next(&mut one).await.unwrap(), "event: telemetry\ndata: {\"device\":\"pump.7\"}\n\n");
+    assert_eq!(
+        next(&mut body).await.unwrap(),
+        "event: events\nid: 2\ndata: {\"device\":\"pump.7\",\"event\":{\"door\":\"open\"},\"ts\":2000}\n\n"
+    );
+    assert_eq!(next(&mut body).await.unwrap(), "event: gap\nid: 3\ndata: {\"frames\":7,\"until\":3000}\n\n");
 }
 
 #[tokio::test]
-async fn a_slow_reader_is_told_how_much_it_lost() {
+async fn a_stream_asks_the_feed_for_what_it_was_asked_for() {
     let rest = Rest::start().await;
-    let mut body = open(&rest, "?streams=telemetry").await;
-    for number in 0..1_500 {
-        rest.world.env.live.publish("telemetry.default.a", format!("{number}").into());
+    let query = "?devices=pump.7,fan&streams=telemetry&keys=temp&cursor=there";
+    for (last_id, cursor) in [("", "there"), ("here", "here")] {
+        let mut body = open(&rest, query, last_id).await;
+        next(&mut body).await.unwrap();
+        let data = next(&mut body).await.unwrap();
+        let expected = format!(r#"default \"{cursor}\" [\"pump.7\", \"fan\"] [1] [\"temp\"]"#);
+        assert!(data.contains(&expected), "{data}");
     }
-    assert_eq!(next(&mut body).await.unwrap(), "event: lagged\ndata: {\"lost\":476}\n\n");
-    assert_eq!(next(&mut body).await.unwrap(), "event: telemetry\ndata: 0\n\n");
-    assert_eq!(next(&mut body).await.unwrap(), "event: telemetry\ndata: 1\n\n");
+}
+
+#[tokio::test]
+async fn a_place_that_the_feed_does_not_know_is_refused_by_the_name_it_came_with() {
+    let rest = Rest::start().await;
+    let refused = rest.get("/v1/live?cursor=wrong").await;
+    assert_eq!(
+        (refused.status, &refused.json()["errors"]),
+        (
+            StatusCode::BAD_REQUEST,
+            &json!([{"field": "cursor", "detail": "is not one that this server gave out"}])
+        )
+    );
+    let request = request("GET /v1/live", "").header("last-event-id", "wrong").body(Body::empty()).unwrap();
+    assert_eq!(rest.read(request).await.json()["errors"][0]["field"], json!("Last-Event-ID"));
+}
+
+#[tokio::test]
+async fn a_stream_ends_where_the_feed_breaks_off() {
+    let rest = Rest::start().await;
+    let body = open(&rest, "?devices=broken", "").await;
+    let text = body.collect().await.unwrap().to_bytes();
+    assert!(String::from_utf8_lossy(&text).ends_with("\"until\":3000}\n\n"));
 }
 
 #[tokio::test]
 async fn streams_are_bounded_and_end_when_the_server_stops() {
     let rest = Rest::with_bounds(16, 1).await;
-    let mut body = open(&rest, "").await;
+    let body = open(&rest, "", "").await;
     let second = rest.get("/v1/live").await;
     assert_eq!((second.status, second.header("retry-after")), (StatusCode::SERVICE_UNAVAILABLE, "1"));
     drop(body);
-    body = open(&rest, "").await;
+    let body = open(&rest, "", "").await;
     rest.world.env.stop.begin_drain();
-    assert_eq!(next(&mut body).await, None);
+    body.collect().await.unwrap();
 }

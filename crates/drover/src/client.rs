@@ -239,9 +239,19 @@ impl Client {
         self.send(self.request(Method::DELETE, path).timeout(ANSWER_TIMEOUT)).await.map(drop)
     }
 
-    /// A GET without a deadline for the whole answer.
-    pub async fn stream(&self, path: &str, query: &Query) -> Outcome<Response> {
-        self.send(self.request(Method::GET, path).query(query)).await
+    /// A GET of a stream of events, without a deadline for the whole answer, behind an event of an earlier one if its id isn't empty. A
+    /// server that has no room or is not ready is one that can't be reached: it may be later.
+    pub async fn stream(&self, (path, query): (&str, &Query), last_id: &str) -> Outcome<Response> {
+        let mut request = self.request(Method::GET, path).query(query);
+        if !last_id.is_empty() {
+            request = request.header("last-event-id", last_id);
+        }
+        let response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        let is_away = response.status() == StatusCode::SERVICE_UNAVAILABLE;
+        let later = |failure: Failure| {
+            if is_away { Failure::new(Code::Unreachable, failure.message) } else { failure }
+        };
+        self.checked(response).await.map_err(later)
     }
 
     /// A POST without a body and without a deadline for the whole answer.
@@ -315,6 +325,11 @@ impl Client {
 
     async fn send(&self, request: RequestBuilder) -> Outcome<Response> {
         let response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        self.checked(response).await
+    }
+
+    /// The answer, if the server did what was asked.
+    async fn checked(&self, response: Response) -> Outcome<Response> {
         let status = response.status();
         if status.is_success() {
             return Ok(response);

@@ -20,9 +20,21 @@ pub struct Parser {
     rest: Vec<u8>,
     name: String,
     data: Vec<String>,
+    id: String,
+    last_id: String,
 }
 
 impl Parser {
+    /// Goes on behind an event of an earlier stream.
+    pub fn after(last_id: String) -> Self {
+        Self { id: last_id.clone(), last_id, ..Self::default() }
+    }
+
+    /// The id of the last whole event, also of one without data; empty when none had one.
+    pub fn last_id(&self) -> &str {
+        &self.last_id
+    }
+
     /// Feeds a piece; returns the events that it completes.
     pub fn feed(&mut self, piece: &[u8]) -> Result<Vec<Event>, LineTooLong> {
         self.rest.extend_from_slice(piece);
@@ -50,12 +62,14 @@ impl Parser {
         match field {
             "event" => value.clone_into(&mut self.name),
             "data" => self.data.push(value.to_owned()),
+            "id" => value.clone_into(&mut self.id),
             _ => {}
         }
         None
     }
 
     fn complete(&mut self) -> Option<Event> {
+        self.last_id.clone_from(&self.id);
         let name = std::mem::take(&mut self.name);
         if self.data.is_empty() {
             return None;
@@ -88,6 +102,21 @@ mod tests {
     #[test]
     fn comments_and_events_without_data_give_nothing() {
         assert_eq!(Parser::default().feed(b": ping\n\nevent: x\n\nid: 1\n\n"), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn the_last_id_is_that_of_the_last_whole_event() {
+        let mut parser = Parser::after("0".to_owned());
+        for (piece, last_id) in [
+            (": ping\n\n", "0"),
+            ("id: 1\n\n", "1"),
+            ("id: 2\ndata: x\n", "1"),
+            ("\n", "2"),
+            ("data: y\n\nid: 3\n", "2"),
+        ] {
+            parser.feed(piece.as_bytes()).unwrap();
+            assert_eq!(parser.last_id(), last_id, "after {piece:?}");
+        }
     }
 
     #[test]

@@ -6,9 +6,10 @@ use futures_util::StreamExt;
 use reqwest::Response;
 use serde_json::Value;
 
-use crate::client::{Client, Query};
+use crate::client::{Client, Query, Target};
 use crate::failure::{Code, Failure, Outcome};
 use crate::output::{Format, Output, note};
+use crate::period;
 use crate::server_sent_events::{Event, Parser};
 
 const FIRST_WAIT: Duration = Duration::from_millis(500);
@@ -20,29 +21,45 @@ pub type Line = fn(&str, &Value, bool) -> String;
 /// Says whether a message is wanted, and may take from it what is not.
 pub type Keep = dyn Fn(&str, &mut Value) -> bool + Send + Sync;
 
-/// Prints messages until `count` of them came. Reconnects by itself, and says so.
+/// Prints messages until `count` of them came. Connects again by itself, and says so; where the stream has places, nothing is missed by that.
 pub async fn watch(
-    client: &Client,
-    (path, query): (&str, &Query),
+    target: &Target,
+    what: (&str, &Query),
     count: Option<u64>,
     output: Output,
-    (keep, line): (&Keep, Line),
+    how: (&Keep, Line),
 ) -> Outcome {
     let mut left = count;
-    let mut response = client.stream(path, query).await?;
+    let mut client = target.client()?;
+    let mut parser = Parser::default();
+    let mut response = client.stream(what, "").await?;
     loop {
-        let Some(reason) = print_all(response, output, &mut left, (keep, line)).await? else { return Ok(()) };
+        let Some(reason) = print_all(response, &mut parser, output, &mut left, how).await? else {
+            return Ok(());
+        };
         output.note(&format!("drover: the stream ended ({reason}); connecting again"));
-        response = reconnect(client, (path, query), output).await?;
+        // What came in part comes again.
+        parser = Parser::after(parser.last_id().to_owned());
+        response = reconnect(&mut client, target, what, parser.last_id(), output).await?;
     }
 }
 
 /// Tries until the server answers. A refusal ends it.
-async fn reconnect(client: &Client, (path, query): (&str, &Query), output: Output) -> Outcome<Response> {
+async fn reconnect(
+    client: &mut Client,
+    target: &Target,
+    what: (&str, &Query),
+    last_id: &str,
+    output: Output,
+) -> Outcome<Response> {
     let mut wait = FIRST_WAIT;
     loop {
         tokio::time::sleep(wait).await;
-        match client.stream(path, query).await {
+        if target.address("api").is_some() {
+            // A local server that was started again may have another address.
+            *client = target.client()?;
+        }
+        match client.stream(what, last_id).await {
             Err(failure) if failure.code == Code::Unreachable => {
                 wait = (wait * 2).min(LONGEST_WAIT);
                 output.note(&format!("drover: no answer yet; trying again in {:.1} s", wait.as_secs_f32()));
@@ -55,11 +72,11 @@ async fn reconnect(client: &Client, (path, query): (&str, &Query), output: Outpu
 /// Prints the messages of one connection. `None` when as many as wanted were printed, else why it ended.
 async fn print_all(
     response: Response,
+    parser: &mut Parser,
     output: Output,
     left: &mut Option<u64>,
-    (keep, line): (&Keep, Line),
+    how: (&Keep, Line),
 ) -> Outcome<Option<String>> {
-    let mut parser = Parser::default();
     let mut pieces = response.bytes_stream();
     while *left != Some(0) {
         let piece = match pieces.next().await {
@@ -73,17 +90,31 @@ async fn print_all(
             if *left == Some(0) {
                 break;
             }
-            if event.name == "lagged" {
-                note(&format!("drover: this reader is too slow and missed messages: {}", event.data));
-                continue;
+            if let Some(missing) = missing(&event) {
+                note(&missing);
+            } else if print(&event, output, how)? {
+                *left = left.map(|left| left - 1);
             }
-            if !print(&event, output, (keep, line))? {
-                continue;
-            }
-            *left = left.map(|left| left - 1);
         }
     }
     Ok(None)
+}
+
+/// What an event says of messages that this reader won't see.
+fn missing(event: &Event) -> Option<String> {
+    match event.name.as_str() {
+        "lagged" => Some(format!("drover: this reader is too slow and missed messages: {}", event.data)),
+        "gap" => {
+            let data: Value = serde_json::from_str(&event.data).unwrap_or_default();
+            let until =
+                data.get("until").and_then(Value::as_i64).map(period::show_millis).unwrap_or_default();
+            Some(format!(
+                "drover: messages from before {until} may be missing here, since the server keeps them for a while only; \
+                 `drover telemetry` has what was stored"
+            ))
+        }
+        _ => None,
+    }
 }
 
 /// Prints a message if it is one that is wanted; whether it is.

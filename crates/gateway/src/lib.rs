@@ -1,10 +1,11 @@
-//! What every gateway shares: the way into the log, who a device or an application is, how many may come, and messages on their way down to devices.
+//! What every gateway shares: the way into the log, who a device or an application is, how many may come and from which pages, and messages on their way down to devices.
 //! No protocol and no sockets.
 
 mod authenticator;
 mod backoff;
 mod downlink;
 mod ingress;
+mod origin;
 mod places;
 mod refusals;
 mod subject;
@@ -15,5 +16,6 @@ pub use authenticator::{
 };
 pub use downlink::{Downlink, DownlinkMessage};
 pub use ingress::{Ingress, Sender, SessionPublish};
+pub use origin::{may_connect, origin_problems};
 pub use places::{Place, Places, network_of};
 pub use refusals::RefusedReason;

@@ -133,6 +133,10 @@ id!(
     ApiKeyId, "API key id", false
 );
 id!(
+    /// Name of a group of readers that follow a tenant's feed, within the tenant.
+    FeedGroupId, "group", false
+);
+id!(
     /// Name of a profile: so far only a name that devices of a kind have in common.
     ProfileId, "profile", false
 );

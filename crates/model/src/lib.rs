@@ -13,7 +13,7 @@ pub mod topic;
 
 pub use clock::{Clock, ManualClock, Now};
 pub use device::{Device, Labels};
-pub use id::{ApiKeyId, CredentialId, DeviceId, InvalidId, ProfileId, TelemetryKey, TenantId};
+pub use id::{ApiKeyId, CredentialId, DeviceId, FeedGroupId, InvalidId, ProfileId, TelemetryKey, TenantId};
 pub use kind::Kind;
 pub use point::{Flags, Point, Value, ValueRef, serialize_number};
 pub use principal::{Party, Tenant};

@@ -133,13 +133,8 @@ impl Section for Config {
             Some(("anonymous.deny", format!("{filter:?} is no topic filter: {error}")))
         });
         let mut problems: Vec<_> = filters.collect();
-        let origins = self.websocket_origins.iter().filter(|origin| !is_origin(origin));
-        problems.extend(origins.map(|origin| {
-            let problem = format!(
-                "{origin:?} is no origin as browsers write it, https://app.example.com, and not \"*\""
-            );
-            ("websocket_origins", problem)
-        }));
+        let origins = drover_gateway::origin_problems(&self.websocket_origins);
+        problems.extend(origins.map(|problem| ("websocket_origins", problem)));
         let networks = self.proxy.from.iter().filter(|text| network(text).is_none());
         problems.extend(networks.map(|text| {
             ("proxy.from", format!("{text:?} is neither an address nor a network such as 10.0.0.0/8"))
@@ -151,15 +146,6 @@ impl Section for Config {
         }
         problems
     }
-}
-
-/// Scheme, host and perhaps port, and nothing behind (RFC 6454, section 6.2).
-fn is_origin(origin: &str) -> bool {
-    let is_plain = |c: char| !c.is_whitespace() && !matches!(c, '/' | '?' | '#' | '@' | '*');
-    origin == "*"
-        || origin.split_once("://").is_some_and(|(scheme, host)| {
-            !scheme.is_empty() && !host.is_empty() && host.chars().all(is_plain)
-        })
 }
 
 /// An address alone or a network.

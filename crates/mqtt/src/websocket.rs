@@ -6,13 +6,13 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
+use drover_gateway::may_connect;
 use futures_util::{Sink, Stream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
-use tokio_tungstenite::tungstenite::http::uri::Authority;
-use tokio_tungstenite::tungstenite::http::{HeaderMap, HeaderValue, StatusCode, header};
+use tokio_tungstenite::tungstenite::http::{HeaderValue, StatusCode, header};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
@@ -160,77 +160,10 @@ fn check(request: &Request, gateway: &Gateway, source: IpAddr) -> Result<(), Ref
     Ok(())
 }
 
-/// Whether the page that the client is part of may connect; whoever is no page says no origin (RFC 6454, section 7).
-fn may_connect(headers: &HeaderMap, allowed: &[String], trusts_names: bool) -> bool {
-    let Some(origin) = headers.get(header::ORIGIN) else { return true };
-    let Ok(origin) = origin.to_str() else { return false };
-    if !allowed.is_empty() {
-        return allowed.iter().any(|allowed| allowed == "*" || allowed.eq_ignore_ascii_case(origin));
-    }
-    let host = |authority: &str| Some(authority.parse::<Authority>().ok()?.host().to_ascii_lowercase());
-    let page = origin.split_once("://").and_then(|(_, authority)| host(authority));
-    let own = headers.get(header::HOST).and_then(|value| host(value.to_str().ok()?));
-    let is_unforgeable = |name: &str| {
-        name == "localhost" || name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().is_ok()
-    };
-    page.is_some_and(|page| Some(&page) == own.as_ref() && (trusts_names || is_unforgeable(&page)))
-}
-
 fn io_error(error: Error) -> io::Error {
     match error {
         Error::Io(error) => error,
         Error::ConnectionClosed | Error::AlreadyClosed => io::ErrorKind::ConnectionAborted.into(),
         other => io::Error::new(io::ErrorKind::InvalidData, other),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn may(origin: Option<&'static str>, host: &'static str, allowed: &[&str], trusts_names: bool) -> bool {
-        let mut headers = HeaderMap::from_iter([(header::HOST, HeaderValue::from_static(host))]);
-        if let Some(origin) = origin {
-            headers.insert(header::ORIGIN, HeaderValue::from_static(origin));
-        }
-        let allowed: Vec<String> = allowed.iter().map(|&origin| origin.to_owned()).collect();
-        may_connect(&headers, &allowed, trusts_names)
-    }
-
-    #[test]
-    fn by_default_pages_of_the_same_host_may_connect() {
-        for origin in ["http://iot.example", "https://iot.example", "https://IOT.example:8443"] {
-            assert!(may(Some(origin), "iot.example:8083", &[], true), "{origin}");
-        }
-        for origin in ["https://evil.example", "https://iot.example.evil.example", "null", "", "https://"] {
-            assert!(!may(Some(origin), "iot.example:8083", &[], true), "{origin}");
-        }
-        assert!(may(None, "iot.example", &[], true));
-        assert!(may(Some("http://[::1]:3000"), "[::1]:8083", &[], true));
-    }
-
-    #[test]
-    fn a_name_that_anybody_may_point_here_is_not_enough_where_no_credentials_are_needed() {
-        assert!(!may(Some("http://evil.example:8083"), "evil.example:8083", &[], false));
-        for (origin, host) in [
-            ("http://localhost:3000", "localhost:8083"),
-            ("http://127.0.0.1", "127.0.0.1:8083"),
-            ("http://[::1]", "[::1]:8083"),
-        ] {
-            assert!(may(Some(origin), host, &[], false), "{origin}");
-        }
-        assert!(may(Some("http://dev.example"), "dev.example", &["http://dev.example"], false));
-    }
-
-    #[test]
-    fn a_list_of_origins_names_all_that_may() {
-        let allowed = ["https://app.example", "http://localhost:3000"];
-        assert!(may(Some("https://app.example"), "iot.example", &allowed, true));
-        assert!(may(Some("http://localhost:3000"), "iot.example", &allowed, true));
-        for origin in ["https://iot.example", "http://app.example", "https://app.example:444", "null"] {
-            assert!(!may(Some(origin), "iot.example", &allowed, true), "{origin}");
-        }
-        assert!(may(Some("null"), "iot.example", &["*"], true));
-        assert!(may(None, "iot.example", &allowed, true));
     }
 }

@@ -1,11 +1,8 @@
 //! Turns records into points, rows and counts. Pure but for the head that it fills: no clock, no I/O.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use drover_backbone::{Frame, Offset, sequence};
-use drover_model::{Flags, Timestamp, ValueRef};
-use drover_payload::{Decoded, DecodedPoint, Limits};
+use drover_model::Flags;
 use drover_proto::RecordView;
 use drover_proto::backbone::v1::{Channel, RefusedCounts};
 use drover_timeseries::{HeadWriter, OverBounds};
@@ -13,7 +10,7 @@ use prost::Message as _;
 
 use crate::config::Config;
 use crate::ledger::{ByTenant, Counts};
-use crate::notify::Notify;
+use crate::reading::Reading;
 
 /// Traced records of one batch; of further ones nothing is sent.
 const MAX_TRACED: usize = 1_024;
@@ -75,45 +72,26 @@ pub(crate) struct Outcome {
     pub(crate) times_replaced: u64,
 }
 
-/// A point as it is stored, and as live listeners see it.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Timed<'a> {
-    pub(crate) key: &'a str,
-    pub(crate) ts: Timestamp,
-    pub(crate) value: ValueRef<'a>,
-    pub(crate) flags: Flags,
-}
-
-/// Decodes records; its buffers are used again for each.
+/// Applies records to a head.
 pub(crate) struct Decoder {
-    decoded: Decoded,
-    limits: Limits,
-    max_future: Duration,
+    reading: Reading,
     max_keys: usize,
     max_latest_text_bytes: usize,
-    notify: Notify,
     is_traced: bool,
 }
 
 impl Decoder {
     /// `is_traced`: whether traces are sent anywhere.
-    pub(crate) fn new(config: &Config, notify: Notify, is_traced: bool) -> Self {
+    pub(crate) fn new(config: &Config, is_traced: bool) -> Self {
         Self {
-            decoded: Decoded::default(),
-            limits: Limits {
-                max_points: config.max_points_per_message,
-                max_text_bytes: config.max_text_bytes,
-                ..Limits::default()
-            },
-            max_future: Duration::from_secs(config.max_future_s),
+            reading: Reading::new(config),
             max_keys: config.max_keys_per_device,
             max_latest_text_bytes: config.max_latest_text_bytes_per_device,
-            notify,
             is_traced,
         }
     }
 
-    /// Applies frames in their order. Live listeners and traces hear of them unless they are `replayed`.
+    /// Applies frames in their order. Traces hear of them unless they are `replayed`.
     pub(crate) fn apply(
         &mut self,
         head: &mut HeadWriter<'_>,
@@ -126,11 +104,7 @@ impl Decoder {
                 outcome.records += 1;
                 match record {
                     Ok(record) => {
-                        let seq = sequence(*offset, index);
-                        let stored = self.record(head, &record, seq, &mut outcome);
-                        if stored && !replayed {
-                            self.tell(&record);
-                        }
+                        let stored = self.record(head, &record, sequence(*offset, index), &mut outcome);
                         if self.is_traced && !replayed && !record.traceparent.is_empty() {
                             trace(&record, stored, &mut outcome.traced);
                         }
@@ -149,7 +123,6 @@ impl Decoder {
         outcome
     }
 
-    /// Says whether the record was stored.
     fn record(
         &mut self,
         head: &mut HeadWriter<'_>,
@@ -169,17 +142,15 @@ impl Decoder {
             }
         };
         let counts = tenant_counts(&mut outcome.counts, record.tenant);
+        let is_stored = understood.is_ok();
         match understood {
-            Ok(()) => {
-                counts.stored += 1;
-                true
-            }
+            Ok(()) => counts.stored += 1,
             Err(reason) => {
                 counts.dead_lettered += 1;
                 outcome.rows.dead_letters.push(dead_letter(record, seq, reason));
-                false
             }
         }
+        is_stored
     }
 
     fn telemetry(
@@ -189,16 +160,8 @@ impl Decoder {
         seq: u64,
         outcome: &mut Outcome,
     ) -> Result<(), String> {
-        let received = Timestamp::from_micros(record.received_us);
-        drover_payload::decode(
-            record.content_type,
-            record.payload,
-            received,
-            &self.limits,
-            &mut self.decoded,
-        )
-        .map_err(|error| error.to_string())?;
-        let timed = self.decoded.points().map(|point| self.timed(point, received));
+        self.reading.telemetry(record)?;
+        let timed = self.reading.points(record);
         let points = timed.clone().map(|point| (point.key, point.ts, point.value));
         let device = head.admit(record.tenant, record.device, points).map_err(|over| {
             outcome.over_device_bounds += 1;
@@ -210,17 +173,6 @@ impl Decoder {
             head.push(device, point.key, point.ts, point.value, seq, point.flags);
         }
         Ok(())
-    }
-
-    /// The point with the time at which it is stored: the device's, unless that lies too far ahead, or the time of arrival.
-    fn timed<'p>(&self, point: DecodedPoint<'p>, received: Timestamp) -> Timed<'p> {
-        let DecodedPoint { key, ts, value } = point;
-        match ts {
-            Some(ts) if ts > received.plus(self.max_future) => {
-                Timed { key, ts: received, value, flags: Flags::TIME_REPLACED }
-            }
-            ts => Timed { key, ts: ts.unwrap_or(received), value, flags: Flags::NONE },
-        }
     }
 
     fn over_bounds(&self, over: OverBounds) -> String {
@@ -238,8 +190,7 @@ impl Decoder {
     }
 
     fn event(&self, record: &RecordView<'_>, seq: u64, outcome: &mut Outcome) -> Result<(), String> {
-        drover_payload::check_event(record.payload, &self.limits).map_err(|error| error.to_string())?;
-        let json = std::str::from_utf8(record.payload).map_err(|error| error.to_string())?;
+        let json = self.reading.event(record)?;
         outcome.rows.events.push(Event {
             tenant: record.tenant.to_owned(),
             device: record.device.to_owned(),
@@ -248,19 +199,6 @@ impl Decoder {
             json: json.to_owned(),
         });
         Ok(())
-    }
-
-    fn tell(&self, record: &RecordView<'_>) {
-        let received = Timestamp::from_micros(record.received_us);
-        match record.channel {
-            Channel::Telemetry => {
-                self.notify.telemetry(record, self.decoded.points().map(|point| self.timed(point, received)));
-            }
-            Channel::Event => {
-                self.notify.event(record, std::str::from_utf8(record.payload).unwrap_or_default(), received);
-            }
-            Channel::Refused | Channel::Session | Channel::Unspecified => {}
-        }
     }
 }
 

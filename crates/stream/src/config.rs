@@ -42,6 +42,12 @@ pub struct Config {
     pub query_max_rows: u64,
     /// Queries at a time.
     pub queries: usize,
+    /// Readers of the feed at a time.
+    pub subscriptions: usize,
+    /// Those of one tenant.
+    pub subscriptions_per_tenant: u32,
+    /// Groups whose place in the feed is remembered, of one tenant.
+    pub feed_groups_per_tenant: u32,
 }
 
 impl Section for Config {
@@ -63,6 +69,9 @@ impl Section for Config {
         ("query_timeout_s", 1, 3_600),
         ("query_max_rows", 1, 1_000_000_000),
         ("queries", 1, 64),
+        ("subscriptions", 1, 100_000),
+        ("subscriptions_per_tenant", 1, 100_000),
+        ("feed_groups_per_tenant", 1, 10_000),
     ];
 }
 

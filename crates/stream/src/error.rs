@@ -1,6 +1,6 @@
 //! What can go wrong while answering.
 
-use drover_model::{InvalidId, Kind};
+use drover_model::{FeedGroupId, InvalidId, Kind};
 use drover_timeseries::{QueryError, StoreError};
 
 #[derive(Debug, thiserror::Error)]
@@ -9,6 +9,16 @@ pub(crate) enum Error {
     Id(#[from] InvalidId),
     #[error("{field} {reason}")]
     Field { field: &'static str, reason: &'static str },
+    #[error("cursor is not one that this server gave out; leave it out to begin now")]
+    Cursor,
+    #[error("cursor is one of an installation with another number of shards; leave it out to begin now")]
+    ForeignCursor,
+    #[error("there is no group {0}; a call of Subscribe makes it")]
+    NoGroup(FeedGroupId),
+    #[error("the tenant has {0} groups; delete one, or raise stream.feed_groups_per_tenant")]
+    TooManyGroups(u32),
+    #[error("too many subscriptions are open; close one, or raise {setting}")]
+    TooManySubscriptions { setting: &'static str },
     #[error(transparent)]
     Page(#[from] drover_rpc::PageError),
     #[error(
@@ -26,7 +36,11 @@ pub(crate) enum Error {
 impl Error {
     pub(crate) fn kind(&self) -> Kind {
         match self {
-            Self::Id(_) | Self::Field { .. } | Self::Page(_) => Kind::Invalid,
+            Self::Id(_) | Self::Field { .. } | Self::Page(_) | Self::Cursor | Self::ForeignCursor => {
+                Kind::Invalid
+            }
+            Self::NoGroup(_) => Kind::NotFound,
+            Self::TooManyGroups(_) | Self::TooManySubscriptions { .. } => Kind::Exhausted,
             Self::Starting => Kind::Unavailable,
             Self::Db(error) => error.kind(),
             Self::Points(error) => error.kind(),

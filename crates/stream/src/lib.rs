@@ -1,9 +1,10 @@
 //! Understands and keeps what devices sent: reads the log in order, decodes, stores points, events and dead letters, keeps the
 //! ledger, and answers questions about all of it.
 //!
-//! `pipeline` reads and decides when to commit; `batch` turns records into points and rows; `commit` makes them durable with the
-//! offset that they cover; `compaction` merges files; `store` holds the SQL; `tables` is what queries see beside points; `service`
-//! answers; `publisher` takes what applications send on behalf of devices; `backup` copies all of it and the rest of the installation.
+//! `pipeline` reads and decides when to commit; `batch` turns records into points and rows, as `reading` understands them; `commit` makes
+//! them durable with the offset that they cover; `compaction` merges files; `store` holds the SQL; `tables` is what queries see beside
+//! points; `service` answers; `feed` follows the log for others; `publisher` takes what applications send on behalf of devices; `backup`
+//! copies all of it and the rest of the installation.
 
 mod backup;
 mod batch;
@@ -11,11 +12,13 @@ mod commit;
 mod compaction;
 mod config;
 mod error;
+mod feed;
 mod ledger;
 mod metrics;
 mod notify;
 mod pipeline;
 mod publisher;
+mod reading;
 mod service;
 mod store;
 mod tables;
@@ -27,6 +30,7 @@ use anyhow::Context as _;
 use drover_gateway::Ingress;
 use drover_proto::devices::v1::devices_client::DevicesClient;
 use drover_proto::stream::v1::backups_server::BackupsServer;
+use drover_proto::stream::v1::feed_server::FeedServer;
 use drover_proto::stream::v1::publisher_server::PublisherServer;
 use drover_proto::stream::v1::telemetry_server::TelemetryServer;
 use drover_runtime::{Env, Part};
@@ -85,9 +89,11 @@ pub async fn build(config: Config, env: &Env) -> anyhow::Result<Part> {
         ingress.report(async { stop.finish().await }).await;
         Ok(())
     };
+    let feed = feed::Feed::new(context.config.clone(), env, store.clone(), context.metrics.clone());
     let service = service::Service { store, points, queries, ledger, shards: env.log.shards() };
     Ok(Part::new("stream")
         .grpc(TelemetryServer::new(service))
+        .grpc(FeedServer::new(feed))
         .grpc(BackupsServer::new(backup))
         .grpc(PublisherServer::new(publisher))
         .task("pipeline", pipeline::run(context))

@@ -30,6 +30,10 @@ pub(crate) struct StreamMetrics {
     pub(crate) file_bytes: Gauge,
     pub(crate) head_points: Gauge,
     pub(crate) behind_frames: Gauge,
+    pub(crate) subscriptions: Gauge,
+    pub(crate) feed_answers: Counter,
+    pub(crate) feed_gaps: Counter,
+    pub(crate) feed_stalls: Counter,
 }
 
 impl StreamMetrics {
@@ -75,8 +79,20 @@ impl StreamMetrics {
                 "Frames of the log that are not yet applied",
                 own.behind_frames.clone(),
             );
+            own.register_feed(registry);
             own
         })
+    }
+
+    fn register_feed(&self, registry: &mut Registry) {
+        let help = "Readers of the feed: live streams and calls of Subscribe";
+        registry.register("subscriptions", help, self.subscriptions.clone());
+        let help = "Measurements, events, positions and gaps that readers of the feed got";
+        registry.register("feed_answers", help, self.feed_answers.clone());
+        let help = "Places where a reader of the feed came after the log had been truncated";
+        registry.register("feed_gaps", help, self.feed_gaps.clone());
+        let help = "Times that a reader of the feed took nothing for a second and was let go until it does";
+        registry.register("feed_stalls", help, self.feed_stalls.clone());
     }
 
     fn register_files(&self, registry: &mut Registry) {

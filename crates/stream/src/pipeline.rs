@@ -90,7 +90,6 @@ enum Step {
 impl Worker {
     async fn open(context: &Context, shard: Shard) -> anyhow::Result<Self> {
         let next = context.store.offset(Stream::Telemetry.as_str(), shard).await?;
-        let notify = Notify::new(context.env.live.clone());
         let committer = Committer {
             store: context.store.clone(),
             points: context.points.clone(),
@@ -103,7 +102,7 @@ impl Worker {
             reader: context.env.log.reader(Stream::Telemetry, shard, next)?,
             next,
             replay_end: context.env.log.end(Stream::Telemetry, shard),
-            decoder: Decoder::new(&context.config, notify.clone(), context.env.traces.is_on()),
+            decoder: Decoder::new(&context.config, context.env.traces.is_on()),
             committer,
             committing: None,
             counts: ByTenant::default(),
@@ -111,7 +110,7 @@ impl Worker {
             config: context.config.clone(),
             points: context.points.clone(),
             ledger: context.ledger.clone(),
-            notify,
+            notify: Notify::new(context.env.live.clone()),
             env: context.env.clone(),
         })
     }

@@ -1,5 +1,6 @@
 //! All SQL of the stream service.
 
+mod feed_groups;
 mod keep;
 
 use std::collections::HashMap;
@@ -15,6 +16,7 @@ use crate::batch::{DeadLetter, Event, Rows};
 use crate::config::Config;
 use crate::error::Error;
 use crate::ledger::{ByTenant, Counts};
+pub(crate) use feed_groups::{GroupAt, GroupRow};
 use keep::List;
 
 /// Rows of one insert statement; SQLite allows 32,766 values.
@@ -34,6 +36,7 @@ impl Store {
         let set = migrations(&[
             (1, "stream", include_str!("../migrations/0001_stream.sql")),
             (2, "kept", include_str!("../migrations/0002_kept.sql")),
+            (4, "feed groups", include_str!("../migrations/0004_feed_groups.sql")),
         ]);
         db.migrate("stream", &set).await?;
         Ok(Self { db: db.clone(), events: List::events(config), dead_letters: List::dead_letters(config) })

@@ -90,6 +90,12 @@ pub const SERVICES: &[Service] = &[
         lasting: &["Subscribe"],
     },
     Service {
+        name: "drover.stream.v1.Feed",
+        peer: "stream",
+        methods: &[("Subscribe", Read), ("Acknowledge", Read), ("ListGroups", Read), ("DeleteGroup", Write)],
+        lasting: &["Subscribe"],
+    },
+    Service {
         name: "drover.stream.v1.Publisher",
         peer: "stream",
         methods: &[("Publish", Write)],

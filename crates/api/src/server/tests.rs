@@ -35,6 +35,7 @@ fn config(max_connections: usize) -> Config {
         max_requests: 8,
         max_live_streams: 8,
         max_grpc_calls: 8,
+        websocket_origins: Vec::new(),
     }
 }
 
@@ -53,7 +54,7 @@ async fn start(max_connections: usize) -> Running {
 }
 
 fn live_head() -> String {
-    format!("GET /v1/live HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {}\r\n\r\n", world::TOKEN)
+    format!("GET /v1/topics/live HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {}\r\n\r\n", world::TOKEN)
 }
 
 async fn ask(stream: &mut TcpStream, head: &str) -> String {

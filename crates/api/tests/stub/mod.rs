@@ -1,8 +1,11 @@
 //! A stream service with canned answers, and REST calls without a socket.
 #![allow(dead_code, reason = "each test uses a part of it")]
 
+mod feed;
+
 use axum::Router;
 use axum::body::Body;
+use drover_proto::stream::v1::feed_server::FeedServer;
 use drover_proto::stream::v1::telemetry_server::{Telemetry, TelemetryServer};
 use drover_proto::stream::v1::*;
 use futures_util::stream::{self, BoxStream};
@@ -168,7 +171,10 @@ impl Rest {
 
     pub async fn with_bounds(max_requests: usize, max_live_streams: usize) -> Self {
         let world = World::start().await;
-        world.env.peers.serve("stream", Routes::new(TelemetryServer::new(Stub)));
+        world
+            .env
+            .peers
+            .serve("stream", Routes::new(TelemetryServer::new(Stub)).add_service(FeedServer::new(Stub)));
         let mqtt = toml::from_str(drover_mqtt::DEFAULTS).unwrap();
         drover_mqtt::build(mqtt, &world.env).await.unwrap().start(&world.env);
         let config = drover_api::Config {
@@ -177,6 +183,7 @@ impl Rest {
             max_requests,
             max_live_streams,
             max_grpc_calls: 256,
+            websocket_origins: Vec::new(),
         };
         let router = drover_api::router(&config, &world.env);
         Self { world, router }

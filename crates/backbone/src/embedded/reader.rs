@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 
 use super::recovery::gap;
 use super::segment::{Chunk, Found, Segment};
-use super::shard::{Recent, ShardLog};
+use super::shard::{ReaderId, Recent, ShardLog};
 use crate::frame::Frame;
 use crate::log::LogError;
 use crate::partition::Offset;
@@ -26,6 +26,7 @@ type Answer = Poll<Result<(Offset, Frame), LogError>>;
 
 pub(crate) struct EmbeddedReader {
     log: Arc<ShardLog>,
+    id: ReaderId,
     ready: VecDeque<(Offset, Frame)>,
     /// Absent while a thread reads with it.
     place: Option<Place>,
@@ -46,7 +47,8 @@ struct Place {
 impl EmbeddedReader {
     pub(crate) fn new(log: Arc<ShardLog>, from: Offset) -> Self {
         let place = Place { next: from.0, ..Place::default() };
-        Self { log, ready: VecDeque::new(), place: Some(place), loading: None, resume: from.0 }
+        let id = log.new_reader();
+        Self { log, id, ready: VecDeque::new(), place: Some(place), loading: None, resume: from.0 }
     }
 
     /// From what is at hand or in memory: `None` when a file must be read.
@@ -55,7 +57,7 @@ impl EmbeddedReader {
             return Some(Poll::Ready(Ok(frame)));
         }
         let place = self.place.as_mut()?;
-        match self.log.recent(place.next, waker) {
+        match self.log.recent(place.next, waker.map(|waker| (self.id, waker))) {
             Recent::Frames(frames) => {
                 place.next += frames.len() as u64;
                 // What was read of the files is behind us.
@@ -67,6 +69,12 @@ impl EmbeddedReader {
             Recent::CaughtUp => Some(Poll::Pending),
             Recent::Closed => Some(Poll::Ready(Err(LogError::Stopped))),
         }
+    }
+}
+
+impl Drop for EmbeddedReader {
+    fn drop(&mut self) {
+        self.log.forget_reader(self.id);
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the writer and the readers of one stream and shard share: the files, the newest frames, and how far the log is durable.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -21,6 +21,10 @@ use crate::stats::Counters;
 const FULL_PER_CENT: u64 = 90;
 /// Most frames that a reader takes out of memory at once.
 const TAKE_FRAMES: usize = 64;
+
+/// Tells the readers of a shard apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct ReaderId(u64);
 
 /// What all shards of a log share.
 pub(crate) struct Common {
@@ -55,6 +59,7 @@ pub(crate) struct ShardLog {
     /// What a reader beside the owner still needs.
     pub(crate) held_from: AtomicU64,
     durable: Mutex<Durable>,
+    readers: AtomicU64,
 }
 
 /// The durable end of the log and the frames before it that are still in memory.
@@ -63,7 +68,8 @@ struct Durable {
     recent: VecDeque<Frame>,
     recent_bytes: usize,
     closed: bool,
-    waiting: Vec<Waker>,
+    /// The readers at the end, each once.
+    waiting: HashMap<ReaderId, Waker>,
 }
 
 impl Durable {
@@ -97,7 +103,7 @@ impl ShardLog {
     ) -> Self {
         let queue = Arc::new(Queue::new(common.tenants.clone()));
         let durable =
-            Durable { end, recent: VecDeque::new(), recent_bytes: 0, closed: false, waiting: Vec::new() };
+            Durable { end, recent: VecDeque::new(), recent_bytes: 0, closed: false, waiting: HashMap::new() };
         Self {
             stream: at.0,
             shard: at.1,
@@ -108,6 +114,7 @@ impl ShardLog {
             truncate_below: AtomicU64::new(0),
             held_from: AtomicU64::new(u64::MAX),
             durable: Mutex::new(durable),
+            readers: AtomicU64::new(0),
         }
     }
 
@@ -128,7 +135,7 @@ impl ShardLog {
             while durable.recent_bytes > bound && durable.forget_oldest() {}
             std::mem::take(&mut durable.waiting)
         };
-        waiting.into_iter().for_each(Waker::wake);
+        waiting.into_values().for_each(Waker::wake);
     }
 
     /// Gives back the memory of frames that nobody needs any more.
@@ -146,20 +153,27 @@ impl ShardLog {
             durable.closed = true;
             std::mem::take(&mut durable.waiting)
         };
-        waiting.into_iter().for_each(Waker::wake);
+        waiting.into_values().for_each(Waker::wake);
     }
 
-    /// Takes frames out of memory; at the end, `waker` is kept to be called when there is more.
-    pub(crate) fn recent(&self, from: u64, waker: Option<&Waker>) -> Recent {
+    pub(crate) fn new_reader(&self) -> ReaderId {
+        ReaderId(self.readers.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// A reader is gone: in a quiet shard nobody else would let go of its waker.
+    pub(crate) fn forget_reader(&self, reader: ReaderId) {
+        self.durable.lock().waiting.remove(&reader);
+    }
+
+    /// Takes frames out of memory; at the end, the reader's waker is kept to be called when there is more.
+    pub(crate) fn recent(&self, from: u64, waiter: Option<(ReaderId, &Waker)>) -> Recent {
         let mut durable = self.durable.lock();
         if from >= durable.end {
             if durable.closed {
                 return Recent::Closed;
             }
-            if let Some(waker) = waker
-                && !durable.waiting.iter().any(|known| known.will_wake(waker))
-            {
-                durable.waiting.push(waker.clone());
+            if let Some((reader, waker)) = waiter {
+                durable.waiting.insert(reader, waker.clone());
             }
             return Recent::CaughtUp;
         }
@@ -168,6 +182,11 @@ impl ShardLog {
         let skip = usize::try_from(skip).unwrap_or(usize::MAX);
         let frames = durable.recent.iter().skip(skip).take(TAKE_FRAMES).cloned();
         Recent::Frames((from..).map(Offset).zip(frames).collect())
+    }
+
+    #[cfg(test)]
+    pub(crate) fn waiting(&self) -> usize {
+        self.durable.lock().waiting.len()
     }
 
     /// The file in which an offset stands or stood, or the first one after it, and where the file's part of the log ends.

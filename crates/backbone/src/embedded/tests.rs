@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::IoSlice;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -271,6 +272,22 @@ fn a_log_that_ends_at_the_beginning_of_a_file_ends_there_in_a_copy_too() {
     let copy = copy_of(&last);
     fs::write(copy.path().join("shards"), "1\n").unwrap();
     assert_eq!(open(&copy).end(SHARD.0, SHARD.1), end);
+}
+
+#[test]
+fn readers_that_come_and_go_at_the_end_of_a_quiet_shard_leave_nothing_behind() {
+    let directory = TempDir::new().unwrap();
+    let log = EmbeddedLog::open(directory.path(), small()).unwrap();
+    let shard = log.shard(SHARD.0, SHARD.1).unwrap().clone();
+    let mut stays = log.reader(SHARD.0, SHARD.1, Offset(0)).unwrap();
+    let mut context = Context::from_waker(Waker::noop());
+    for _ in 0..3 {
+        let mut goes = log.reader(SHARD.0, SHARD.1, Offset(0)).unwrap();
+        assert!(goes.poll_next(&mut context).is_pending() && stays.poll_next(&mut context).is_pending());
+        assert_eq!(shard.waiting(), 2);
+        drop(goes);
+        assert_eq!(shard.waiting(), 1);
+    }
 }
 
 #[test]

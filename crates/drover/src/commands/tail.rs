@@ -1,4 +1,4 @@
-//! `drover tail`: messages as they arrive, by the live stream of the API. Reconnects by itself, and says so.
+//! `drover tail`: messages as they arrive, by the live stream of the API. Connects again by itself, where it was, and says so.
 
 use clap::Args;
 use drover_model::{DeviceId, TelemetryKey};
@@ -35,7 +35,7 @@ pub struct TailArgs {
 pub async fn run(args: TailArgs, target: &Target, output: Output) -> Outcome {
     let query = query(&args);
     let keep = move |name: &str, message: &mut Value| is_wanted(&args.keys, &args.conditions, name, message);
-    watch(&target.client()?, ("/v1/live", &query), args.count, output, (&keep, line)).await
+    watch(target, ("/v1/live", &query), args.count, output, (&keep, line)).await
 }
 
 fn query(args: &TailArgs) -> Query {

@@ -28,7 +28,7 @@ pub struct TailArgs {
 pub async fn run(command: TopicCommand, target: &Target, output: Output) -> Outcome {
     let TopicCommand::Tail(TailArgs { filter, count }) = command;
     let query: Query = filter.into_iter().map(|filter| ("filter", filter)).collect();
-    watch(&target.client()?, ("/v1/topics/live", &query), count, output, (&|_, _| true, line)).await
+    watch(target, ("/v1/topics/live", &query), count, output, (&|_, _| true, line)).await
 }
 
 /// One message as one line: time of day, topic, QoS, content.
