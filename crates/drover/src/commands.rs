@@ -17,6 +17,7 @@ pub mod man;
 pub mod query;
 pub mod restore;
 pub mod session;
+pub mod sim;
 pub mod tail;
 pub mod telemetry;
 pub mod tenant;
