@@ -25,10 +25,12 @@ use std::time::Duration;
 
 use drover_mqtt_codec::QoS;
 use drover_runtime::{Rng, Stop, signals};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 use crate::client::{Client, Target};
 use crate::failure::{Code, Failure, Outcome};
-use crate::mqtt_connection::Server;
+use crate::mqtt_connection::{ANSWER_TIMEOUT, Server};
 use crate::output::{Format, Output};
 
 use faults::Fault;
@@ -111,6 +113,7 @@ pub async fn run(plan: Plan, place: &Place, output: Output) -> Outcome<Report> {
     let run = Run { plan: Arc::new(plan), place, stop, output };
     match &place.ground {
         Ground::Drover { client, target } => {
+            run.reach().await?;
             let registry = Registry { client, target, plan: &run.plan, output };
             let made = registry.make(&run.stop).await;
             let report = match made.failure {
@@ -163,6 +166,18 @@ impl Run<'_> {
         let acknowledged = records.iter().map(|record| record.acknowledged.count()).sum();
         let found = subscribers.finish(acknowledged).await;
         Ok(self.close(records, found, measured))
+    }
+
+    /// Tries whether anything listens for MQTT, before devices are made.
+    async fn reach(&self) -> Outcome {
+        let address = &self.place.address;
+        let reason = match timeout(ANSWER_TIMEOUT, TcpStream::connect(address)).await {
+            Ok(Ok(_)) => return Ok(()),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "no answer in time".to_owned(),
+        };
+        let message = format!("no MQTT at {address} ({reason}): give its address with --broker");
+        Err(Failure::new(Code::Unreachable, message))
     }
 
     /// Tries whether the server lets the first device in, before anything starts.

@@ -54,7 +54,7 @@ pub struct SimArgs {
     /// Quality of service: 0, 1 or 2
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(0..=2), value_name = "QOS")]
     qos: u8,
-    /// Exact size of a message: bytes (64 to 60000), small (128), medium (512) or large (4096) [default: as long as its values are]
+    /// Exact size of a message: bytes (32 to 60000), small (128), medium (512) or large (4096) [default: as long as its values are]
     #[arg(long, value_name = "SIZE")]
     payload: Option<Size>,
     /// What the devices are
@@ -263,7 +263,7 @@ mod tests {
             ("--rate NaN", "0.001 to 1000000"),
             ("--qos 3", "3 is not in 0..=2"),
             ("--devices 0", "0 is not in 1..=20000"),
-            ("--payload 10", "64 bytes"),
+            ("--payload 10", "32 bytes"),
             ("--duration 0s", "1s to 24h"),
             ("--duration 9999h", "1s to 24h"),
             ("--duration soon", "1s to 24h"),

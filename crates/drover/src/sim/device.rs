@@ -104,7 +104,11 @@ impl Device {
             match end {
                 Ok(End::Done) => break,
                 Ok(End::Broken(kind)) => self.stay_away(kind).await,
-                Err(_) => self.record.lost_connections += 1,
+                Err(_) => {
+                    self.record.lost_connections += 1;
+                    // A server that lets devices in and ends their sessions at once is not to be asked without end.
+                    sleep_until(Instant::now() + FIRST_PAUSE).await;
+                }
             }
         }
         self.record.sent = self.next;

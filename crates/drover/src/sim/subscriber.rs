@@ -236,7 +236,7 @@ mod tests {
             properties: None,
             payload: payload.into(),
         };
-        let seven = b"{\"values\":{\"seq\":7}}";
+        let seven = b"[{\"seq\":7}]";
         received.take(&message(topic("plant", "sim-a", 5), seven));
         received.take(&message(topic("plant", "sim-a", 5), seven));
         received.take(&message(topic("plant", "sim-a", 6), seven));
