@@ -150,7 +150,11 @@ impl Run<'_> {
         Ok(self.close(records, found, measured))
     }
 
-    async fn in_broker(&self, (username, password): (Option<&str>, Option<&str>), topic: &str) -> Outcome<Report> {
+    async fn in_broker(
+        &self,
+        (username, password): (Option<&str>, Option<&str>),
+        topic: &str,
+    ) -> Outcome<Report> {
         let logins = (0..self.plan.schedule.devices).map(|number| Login {
             client_id: device_name(&self.plan.run, number),
             username: username.map(str::to_owned),
@@ -210,7 +214,9 @@ struct Usage(Option<(Cpu, Duration)>);
 
 impl Usage {
     fn begin(address: &str) -> Self {
-        Self(Cpu::of_listener(address).and_then(|cpu| Some((cpu.used()?, cpu))).map(|(used, cpu)| (cpu, used)))
+        Self(
+            Cpu::of_listener(address).and_then(|cpu| Some((cpu.used()?, cpu))).map(|(used, cpu)| (cpu, used)),
+        )
     }
 
     fn end(self, shared: &Shared) -> Measured {

@@ -124,7 +124,8 @@ fn duration_or_none(text: &str) -> Result<Duration, String> {
 fn host_and_port(text: &str) -> Result<(String, NonZeroU16), String> {
     let (host, port) = text.rsplit_once(':').unwrap_or_default();
     let port = port.parse().ok().filter(|_| !host.is_empty());
-    port.map(|port| (host.to_owned(), port)).ok_or_else(|| "give host and port, such as localhost:1883".to_owned())
+    port.map(|port| (host.to_owned(), port))
+        .ok_or_else(|| "give host and port, such as localhost:1883".to_owned())
 }
 
 fn topic(text: &str) -> Result<String, String> {
@@ -176,7 +177,10 @@ fn allow_files(devices: u64, allowed: Option<u64>) -> Outcome {
     match allowed {
         Some(files) if files < devices + OTHER_FILES => Err(Failure::new(
             Code::Usage,
-            format!("{devices} devices need {} open files, and this process may have {files}: raise `ulimit -n`, or give fewer --devices", devices + OTHER_FILES),
+            format!(
+                "{devices} devices need {} open files, and this process may have {files}: raise `ulimit -n`, or give fewer --devices",
+                devices + OTHER_FILES
+            ),
         )),
         _ => Ok(()),
     }

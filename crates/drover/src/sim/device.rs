@@ -259,7 +259,8 @@ impl Device {
         let sequence = self.next;
         self.next += 1;
         self.shared.counters.sent();
-        let id = (self.shared.plan.qos != QoS::AtMostOnce).then(|| self.window.send(sequence, Instant::now()));
+        let id =
+            (self.shared.plan.qos != QoS::AtMostOnce).then(|| self.window.send(sequence, Instant::now()));
         self.put(connection, (sequence, id), false)
     }
 
@@ -274,12 +275,8 @@ impl Device {
         let values = measure(plan.profile, &Source { seed: plan.seed, device: self.number, micros });
         payloads::write(&mut self.payload, (micros, sequence), &values, plan.size);
         let before = connection.unsent();
-        let publish = PublishRef {
-            dup,
-            qos: plan.qos,
-            packet_id,
-            ..PublishRef::new(&self.login.topic, &self.payload)
-        };
+        let publish =
+            PublishRef { dup, qos: plan.qos, packet_id, ..PublishRef::new(&self.login.topic, &self.payload) };
         connection.put_publish(&publish)?;
         Ok(connection.unsent() - before)
     }

@@ -168,7 +168,9 @@ mod tests {
     fn a_storm_hits_most_devices_at_the_same_time() {
         let first = MINUTE / 3;
         let hit = (0..1_000).filter(|device| {
-            all(&[Fault::Storm], MINUTE, *device).iter().any(|(at, kind)| (*at, *kind) == (first, Break::Storm))
+            all(&[Fault::Storm], MINUTE, *device)
+                .iter()
+                .any(|(at, kind)| (*at, *kind) == (first, Break::Storm))
         });
         let hit = hit.count();
         assert!((750..850).contains(&hit), "{hit}");

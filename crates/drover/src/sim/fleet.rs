@@ -42,7 +42,15 @@ impl Shared {
             .map_err(|error| Failure::failed(format!("can't count latencies: {error}")))?;
         let answers = Mutex::new(Answers { latency, last: None });
         let counters = Counters::default();
-        Ok(Self { plan, server, began: Instant::now(), began_us: period::now().as_microsecond(), stop, counters, answers })
+        Ok(Self {
+            plan,
+            server,
+            began: Instant::now(),
+            began_us: period::now().as_microsecond(),
+            stop,
+            counters,
+            answers,
+        })
     }
 
     /// Counts an acknowledgement that came after so long.

@@ -23,7 +23,7 @@ pub enum Profile {
     Weather,
     /// Pump: flow, pressure, speed, vibration, motor temperature
     Pump,
-    /// Electricity meter: energy, power, voltage, frequency
+    /// Electricity meter: energy, power, voltage, current, frequency
     Meter,
     /// One of these each
     Mixed,
@@ -71,8 +71,9 @@ impl Source {
 
     /// Moves from one value to another within `period`; from -1 to 1.
     fn slow(&self, channel: u64, period: i64) -> f64 {
-        let at =
-            |turn: i64| spread(&[self.seed, self.device, channel, period.cast_unsigned(), turn.cast_unsigned()]);
+        let at = |turn: i64| {
+            spread(&[self.seed, self.device, channel, period.cast_unsigned(), turn.cast_unsigned()])
+        };
         let turn = self.micros.div_euclid(period);
         let passed = ratio(self.micros.rem_euclid(period), period);
         let eased = (1.0 - (passed * TAU / 2.0).cos()) / 2.0;
@@ -141,15 +142,17 @@ fn pump(source: &Source) -> [(&'static str, f64); 5] {
     ]
 }
 
-fn meter(source: &Source) -> [(&'static str, f64); 4] {
+fn meter(source: &Source) -> [(&'static str, f64); 5] {
     let mean = 420.0 + 250.0 * source.own(1);
     let day = 1.0 + 0.35 * source.daily(19.0) + 0.15 * source.daily(8.0);
     let power = mean * day * (1.0 + 0.3 * source.slow(2, 10 * MINUTE) + 0.05 * source.noise(3));
+    let voltage = 230.0 + 3.0 * source.slow(4, 5 * MINUTE) + 0.4 * source.noise(5);
     [
         // A counter never goes back: it is the mean use since the start of 2024, which the noise of the power leaves out.
         ("energy_kwh", mean / 1_000.0 * ratio(source.micros - 1_704_067_200 * SECOND, HOUR)),
         ("power_w", power),
-        ("voltage_v", 230.0 + 3.0 * source.slow(4, 5 * MINUTE) + 0.4 * source.noise(5)),
+        ("voltage_v", voltage),
+        ("current_a", power / voltage),
         ("frequency_hz", 50.0 + 0.02 * source.slow(6, MINUTE) + 0.003 * source.noise(7)),
     ]
 }

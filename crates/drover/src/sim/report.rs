@@ -80,7 +80,8 @@ impl Report {
 
     fn value(&self) -> Value {
         let (plan, tally) = (&self.plan, &self.tally);
-        let faults = plan.faults.iter().map(|fault| (fault.name().to_owned(), json!(tally.injected.of(*fault))));
+        let faults =
+            plan.faults.iter().map(|fault| (fault.name().to_owned(), json!(tally.injected.of(*fault))));
         let latency = self.latency().map(|latency| {
             let members = latency.map(|(name, millis)| (name.to_owned(), json!(millis)));
             members.into_iter().collect::<Map<_, _>>()
@@ -131,7 +132,9 @@ impl Report {
             ("connections lost", tally.lost_connections),
             ("devices that gave up", tally.gave_up),
         ];
-        rows.extend(unusual.into_iter().filter(|row| row.1 > 0).map(|(name, count)| (name, count.to_string())));
+        rows.extend(
+            unusual.into_iter().filter(|row| row.1 > 0).map(|(name, count)| (name, count.to_string())),
+        );
         for fault in &plan.faults {
             let injected = tally.injected.of(*fault);
             let shown = injected.map_or("on every clock".to_owned(), |count| format!("{count} connections"));

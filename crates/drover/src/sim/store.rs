@@ -35,7 +35,9 @@ pub async fn settled(client: &Client) -> Outcome {
         }
         if Instant::now() > deadline {
             let (left, seconds) = (goal - applied, STORE_TIMEOUT.as_secs());
-            note(&format!("drover: after {seconds} s the server has not stored {left} messages that it accepted"));
+            note(&format!(
+                "drover: after {seconds} s the server has not stored {left} messages that it accepted"
+            ));
             return Ok(());
         }
         sleep(POLL).await;
@@ -53,7 +55,8 @@ pub async fn read(client: &Client, plan: &Plan, records: &[Record], output: Outp
         let mut lines = Lines::default();
         let mut bytes = response.bytes_stream();
         while let Some(piece) = bytes.next().await {
-            let piece = piece.map_err(|error| Failure::failed(format!("the store's answer broke off: {error}")))?;
+            let piece =
+                piece.map_err(|error| Failure::failed(format!("the store's answer broke off: {error}")))?;
             let rows = lines.feed(&piece, |line| take(&plan.run, line, &mut found));
             bar.inc(rows);
         }
@@ -138,7 +141,9 @@ mod tests {
     fn rows_are_taken_across_pieces_and_others_are_left() {
         let mut found = vec![Found::default(); 2];
         let mut lines = Lines::default();
-        for piece in ["device,value\nsim-a-000", "00,0.0\nsim-a-00001,7\nsim-b-00001,1.0\nsim-a-00009,1", ".0\n"] {
+        for piece in
+            ["device,value\nsim-a-000", "00,0.0\nsim-a-00001,7\nsim-b-00001,1.0\nsim-a-00009,1", ".0\n"]
+        {
             lines.feed(piece.as_bytes(), |line| take("sim-a", line, &mut found));
         }
         assert!(!found[0].insert(0) && found[0].insert(1));

@@ -143,7 +143,10 @@ impl Subscriber {
                 None => Ok(connection),
                 Some(reason) => Err(Failure::new(
                     Code::Denied,
-                    format!("the broker refuses to subscribe to {} ({reason}): name a topic that is allowed with --topic", self.filter),
+                    format!(
+                        "the broker refuses to subscribe to {} ({reason}): name a topic that is allowed with --topic",
+                        self.filter
+                    ),
                 )),
             },
             other => Err(failed("expected SUBACK, got", other.packet_type()).into()),

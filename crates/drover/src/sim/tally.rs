@@ -161,7 +161,8 @@ mod tests {
 
     #[test]
     fn all_found_once_is_exact() {
-        let tally = Tally::of(QoS::AtLeastOnce, &[(record(10, 0..10), found(0..10)), (record(5, 0..5), found(0..5))]);
+        let tally =
+            Tally::of(QoS::AtLeastOnce, &[(record(10, 0..10), found(0..10)), (record(5, 0..5), found(0..5))]);
         assert_eq!((tally.sent, tally.acknowledged, tally.found), (15, 15, 15));
         assert!(tally.is_exact());
     }
@@ -207,7 +208,10 @@ mod tests {
         one.breaks.count(Break::Gap(std::time::Duration::ZERO));
         one.gave_up = Some("refused".to_owned());
         let tally = Tally::of(QoS::AtLeastOnce, &[(one.clone(), found([])), (one, found([]))]);
-        assert_eq!((tally.injected.of(Fault::Storm), tally.injected.of(Fault::Reconnect)), (Some(2), Some(0)));
+        assert_eq!(
+            (tally.injected.of(Fault::Storm), tally.injected.of(Fault::Reconnect)),
+            (Some(2), Some(0))
+        );
         assert_eq!((tally.gave_up, tally.reason.as_deref()), (2, Some("refused")));
     }
 }

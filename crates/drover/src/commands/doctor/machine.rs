@@ -88,7 +88,10 @@ fn port(check: String, name: &str, address: SocketAddr) -> Finding {
         Ok(_) => Finding::ok(check, format!("{address} is free")),
         Err(error) if error.kind() == ErrorKind::AddrInUse => {
             let by = listening_process::of_port(address.port());
-            let by = by.map_or_else(|| "another process".to_owned(), |by| format!("{} (process {})", by.name, by.id));
+            let by = by.map_or_else(
+                || "another process".to_owned(),
+                |by| format!("{} (process {})", by.name, by.id),
+            );
             let remedy = format!("stop it, or take another address with --listen-{name}");
             Finding::fail(check, format!("{address} is used by {by}"), remedy)
         }
