@@ -23,15 +23,15 @@ fn words(line: &str) -> Vec<&str> {
 /// A run against a server, and its report.
 async fn sim(server: &Drover, line: &str) -> (Option<i32>, Value, String) {
     let line = format!("sim -o json {line}");
-    told(run(&mut server.command_line(&words(&line))).await)
+    told(&run(&mut server.command_line(&words(&line))).await)
 }
 
 /// A run against a broker alone.
 async fn sim_of_broker(line: &str) -> (Option<i32>, Value, String) {
-    told(run(&mut command_line(&words(&format!("sim -o json --broker-only {line}")))).await)
+    told(&run(&mut command_line(&words(&format!("sim -o json --broker-only {line}")))).await)
 }
 
-fn told(output: Output) -> (Option<i32>, Value, String) {
+fn told(output: &Output) -> (Option<i32>, Value, String) {
     let report = serde_json::from_slice(&output.stdout).unwrap_or(Value::Null);
     (output.status.code(), report, String::from_utf8_lossy(&output.stderr).into_owned())
 }
@@ -169,7 +169,7 @@ async fn a_signal_ends_it_early_with_the_report() {
     .await;
     let process = child.id().unwrap().to_string();
     assert!(run(tokio::process::Command::new("kill").args(["-s", "INT", &process])).await.status.success());
-    let (code, report, said) = told(child.wait_with_output().await.unwrap());
+    let (code, report, said) = told(&child.wait_with_output().await.unwrap());
     assert_eq!(
         (code, &report["ended_early"], &report["lost"]),
         (Some(0), &json!(true), &json!(0)),
@@ -216,7 +216,7 @@ async fn without_a_server_or_its_mqtt_nothing_starts() {
     assert!(said.contains("127.0.0.1:1") && said.contains("--broker"), "{said}");
     assert_eq!(server.get("/v1/devices").await["items"], json!([]));
     let nowhere = format!("sim --url http://127.0.0.1:1 --broker {}", server.address("mqtt"));
-    let (code, _, said) = told(run(&mut command_line(&words(&nowhere))).await);
+    let (code, _, said) = told(&run(&mut command_line(&words(&nowhere))).await);
     assert_eq!(code, Some(5), "{said}");
     let (code, _, said) = sim_of_broker("--broker 127.0.0.1:1").await;
     assert_eq!(code, Some(5), "{said}");

@@ -188,7 +188,10 @@ impl Run<'_> {
     async fn knock(&self, logins: &[Login]) -> Outcome {
         let Some(login) = logins.first() else { return Ok(()) };
         match session::open(&self.place.mqtt, login, true).await {
-            Ok(opened) => Ok(session::leave(opened.connection).await),
+            Ok(opened) => {
+                session::leave(opened.connection).await;
+                Ok(())
+            }
             Err(Refusal::Final(error)) => Err(Failure::new(Code::Denied, error.0)),
             Err(Refusal::ForNow(error)) => {
                 let message = format!("{error}: give the address of MQTT with --broker");

@@ -42,17 +42,6 @@ pub enum Break {
     Gap(Duration),
 }
 
-impl Break {
-    /// The fault that it is of.
-    pub fn fault(self) -> Fault {
-        match self {
-            Self::MidMessage => Fault::Reconnect,
-            Self::Storm => Fault::Storm,
-            Self::Gap(_) => Fault::Gap,
-        }
-    }
-}
-
 /// Mean time between two faults of a kind. Short runs have them more often, so that most devices meet each kind.
 const RECONNECT_EVERY: Duration = Duration::from_secs(20);
 const STORM_EVERY: Duration = Duration::from_secs(30);

@@ -48,7 +48,9 @@ mod tests {
 
     fn set(numbers: &[u64]) -> Sequences {
         let mut set = Sequences::default();
-        numbers.iter().for_each(|number| drop(set.insert(*number)));
+        for number in numbers {
+            set.insert(*number);
+        }
         set
     }
 

@@ -145,13 +145,17 @@ mod tests {
 
     fn set(numbers: impl IntoIterator<Item = u64>) -> Sequences {
         let mut set = Sequences::default();
-        numbers.into_iter().for_each(|number| drop(set.insert(number)));
+        for number in numbers {
+            set.insert(number);
+        }
         set
     }
 
     fn found(numbers: impl IntoIterator<Item = u64>) -> Found {
         let mut found = Found::default();
-        numbers.into_iter().for_each(|number| drop(found.insert(number)));
+        for number in numbers {
+            found.insert(number);
+        }
         found
     }
 

@@ -101,7 +101,9 @@ mod tests {
         window.send(1, now);
         assert!(window.is_full());
         window.allow(NonZeroU16::new(u16::MAX));
-        (2..u64::from(MOST_IN_FLIGHT)).for_each(|sequence| drop(window.send(sequence, now)));
+        for sequence in 2..u64::from(MOST_IN_FLIGHT) {
+            window.send(sequence, now);
+        }
         assert!(window.is_full());
         assert_eq!(window.end(id(1)).unwrap().sequence, 0);
         assert!(!window.is_full() && window.end(id(1)).is_none());
