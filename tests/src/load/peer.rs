@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 /// Its name in the report.
-pub(crate) const MOSQUITTO: &str = "mosquitto";
+pub const MOSQUITTO: &str = "mosquitto";
 
 /// A running mosquitto.
 pub struct Mosquitto {
