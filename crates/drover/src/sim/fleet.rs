@@ -61,10 +61,15 @@ impl Shared {
         answers.last = Some(Instant::now());
     }
 
-    /// From the start to the last acknowledgement; without any, to now.
+    /// From the start to the last acknowledgement; where there are none, to the end of the devices.
     pub fn sending_for(&self) -> Duration {
         let last = self.answers.lock().unwrap_or_else(PoisonError::into_inner).last;
-        last.unwrap_or_else(Instant::now).saturating_duration_since(self.began)
+        last.unwrap_or(self.began).saturating_duration_since(self.began)
+    }
+
+    fn end(&self) {
+        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        answers.last = answers.last.or_else(|| Some(Instant::now()));
     }
 
     /// Times from write to acknowledgement, in microseconds.
@@ -109,5 +114,6 @@ pub async fn run(
         outcome = joining => outcome?,
         () = watch(&shared, is_live) => {}
     }
+    shared.end();
     Ok((records, shared))
 }

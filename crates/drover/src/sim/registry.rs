@@ -11,7 +11,7 @@ use crate::failure::{Code, Failure, Outcome};
 use crate::output::{Output, field, note};
 
 /// Requests at a time.
-const REQUESTS: usize = 16;
+const REQUESTS: usize = 64;
 const TOPIC: &str = "v1/telemetry";
 
 pub struct Registry<'a> {
