@@ -9,7 +9,7 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use crate::client::{CONNECTION, Target};
 use crate::commands::{
     api_key, backup, completions, configuration, context, credential, deadletters, demo, device, doctor,
-    health, ledger, login, man, query, restore, session, sim, tail, telemetry, tenant, topic,
+    health, ledger, login, man, query, restore, session, sim, tail, telemetry, tenant, topic, watch,
 };
 use crate::failure::{Failure, Outcome};
 use crate::output::{Format, Output, note};
@@ -89,6 +89,8 @@ enum Command {
     Query(query::QueryArgs),
     /// Messages as they arrive
     Tail(tail::TailArgs),
+    /// The fleet at a glance, again and again
+    Watch(watch::WatchArgs),
     /// Whether everything accepted is stored
     Ledger,
     /// Messages that could not be understood, with the reason
@@ -201,6 +203,7 @@ async fn remote(command: Command, target: &Target, output: Output) -> Outcome {
         Command::Query(args) => query::run(args, target, output).await,
         Command::Sim(args) => sim::run(args, target, output).await,
         Command::Tail(args) => tail::run(args, target, output).await,
+        Command::Watch(args) => watch::run(args, target, output).await,
         Command::Ledger => ledger::run(target, output).await,
         Command::Deadletters(args) => deadletters::run(args, target, output).await,
         Command::Health => health::run(target, output).await,

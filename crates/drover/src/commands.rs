@@ -22,6 +22,7 @@ pub mod tail;
 pub mod telemetry;
 pub mod tenant;
 pub mod topic;
+pub mod watch;
 
 /// Items that a list command shows when no `--limit` is given.
 const LIST_LIMIT: usize = 1_000;
