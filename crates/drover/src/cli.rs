@@ -9,7 +9,7 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use crate::client::{CONNECTION, Target};
 use crate::commands::{
     api_key, backup, completions, configuration, context, credential, deadletters, demo, device, doctor,
-    export, health, ledger, login, man, query, restore, session, tail, telemetry, tenant, topic,
+    export, health, ledger, login, man, query, restore, session, sim, tail, telemetry, tenant, topic, watch,
 };
 use crate::failure::{Failure, Outcome};
 use crate::output::{Format, Output, note};
@@ -83,12 +83,16 @@ enum Command {
     Topic(topic::TopicCommand),
     /// What a device measured
     Telemetry(telemetry::TelemetryArgs),
+    /// Simulate a fleet, and count what of its messages is lost or doubled
+    Sim(sim::SimArgs),
     /// Ask in SQL: once, or in a shell
     Query(query::QueryArgs),
     /// History into a file, Parquet or CSV
     Export(export::ExportArgs),
     /// Messages as they arrive
     Tail(tail::TailArgs),
+    /// The fleet at a glance, again and again
+    Watch(watch::WatchArgs),
     /// Whether everything accepted is stored
     Ledger,
     /// Messages that could not be understood, with the reason
@@ -200,7 +204,9 @@ async fn remote(command: Command, target: &Target, output: Output) -> Outcome {
         Command::Telemetry(args) => telemetry::run(args, target, output).await,
         Command::Query(args) => query::run(args, target, output).await,
         Command::Export(args) => export::run(args, target, output).await,
+        Command::Sim(args) => sim::run(args, target, output).await,
         Command::Tail(args) => tail::run(args, target, output).await,
+        Command::Watch(args) => watch::run(args, target, output).await,
         Command::Ledger => ledger::run(target, output).await,
         Command::Deadletters(args) => deadletters::run(args, target, output).await,
         Command::Health => health::run(target, output).await,

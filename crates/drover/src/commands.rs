@@ -18,10 +18,12 @@ pub mod man;
 pub mod query;
 pub mod restore;
 pub mod session;
+pub mod sim;
 pub mod tail;
 pub mod telemetry;
 pub mod tenant;
 pub mod topic;
+pub mod watch;
 
 /// Items that a list command shows when no `--limit` is given.
 const LIST_LIMIT: usize = 1_000;

@@ -66,7 +66,6 @@ impl Server {
     }
 
     /// A server without TLS.
-    #[cfg(test)]
     pub fn plain(address: String) -> Self {
         Self { address, tls: None }
     }
@@ -153,6 +152,13 @@ impl Connection {
     pub fn received(&mut self) -> Result<Option<Packet>> {
         decode(&mut self.input, Some(Version::V5), MAX_PACKET)
             .map_err(|error| failed("the server's bytes are not MQTT", error))
+    }
+
+    /// Sends what was added without its last bytes, and closes without a goodbye, as a device does whose network goes away.
+    pub async fn break_off(mut self, without: usize) {
+        self.output.truncate(self.output.len().saturating_sub(without));
+        // It breaks one way or the other.
+        _ = self.flush().await;
     }
 
     /// Sends a last packet and closes.

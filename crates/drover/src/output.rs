@@ -69,6 +69,16 @@ impl Output {
         ProgressBar::new(total).with_style(style).with_message(doing)
     }
 
+    /// The same for work of so many pieces.
+    pub fn count_bar(&self, total: u64, doing: &'static str) -> ProgressBar {
+        if self.quiet {
+            return ProgressBar::hidden();
+        }
+        let template = "{msg} {wide_bar} {human_pos}/{human_len} {eta}";
+        let style = ProgressStyle::with_template(template).expect("the template is right");
+        ProgressBar::new(total).with_style(style).with_message(doing)
+    }
+
     /// Prints items: a row each, or one JSON or YAML array.
     pub fn list(&self, columns: &[Column], items: Vec<Value>) -> Outcome {
         if self.format != Format::Table {

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::LIST_LIMIT;
 use crate::client::{Client, Query, Target};
 use crate::failure::Outcome;
+use crate::mqtt_address::{self, Security};
 use crate::output::{Column, Format, Output, field};
 
 #[derive(Subcommand)]
@@ -82,30 +83,13 @@ pub fn first_message(target: &Target, device: &DeviceId, secret: &str) -> Option
 /// The options of `mosquitto_pub` and `mosquitto_sub` that reach the server: what the local one listens on, for a URL its usual
 /// port; none where nothing listens.
 pub fn server_of(target: &Target) -> Option<String> {
-    let at = |name| {
-        let address = target.address(name)?;
-        let (host, port) = address.rsplit_once(':')?;
-        Some((reachable(host).to_owned(), port.to_owned()))
+    let address = mqtt_address::of(target)?;
+    let authority = match address.security {
+        Security::Plain => String::new(),
+        Security::Tls(file) => format!(" --cafile {}", file.display()),
+        Security::TlsOfSomebody => " --cafile ca.crt".to_owned(),
     };
-    if let Some((host, port)) = at("mqtt") {
-        return Some(format!("-h {host} -p {port}"));
-    }
-    if let Some((host, port)) = at("mqtts") {
-        let authority = target.directory().join("ca.crt");
-        return Some(format!("-h {host} -p {port} --cafile {}", authority.display()));
-    }
-    if target.address("api").is_some() {
-        return None;
-    }
-    let url = target.url.as_deref().and_then(|url| reqwest::Url::parse(url).ok());
-    let host = url.as_ref().and_then(reqwest::Url::host_str).unwrap_or("127.0.0.1");
-    let local = matches!(host, "localhost" | "127.0.0.1" | "[::1]");
-    Some(if local { format!("-h {host} -p 1883") } else { format!("-h {host} -p 8883 --cafile ca.crt") })
-}
-
-/// A listener on every interface is reached by the loopback.
-fn reachable(host: &str) -> &str {
-    if matches!(host, "0.0.0.0" | "[::]") { "127.0.0.1" } else { host }
+    Some(format!("-h {} -p {}{authority}", address.host, address.port))
 }
 
 #[cfg(test)]

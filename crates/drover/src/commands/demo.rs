@@ -17,6 +17,7 @@ use crate::client::{Client, Query, Target, address_in};
 use crate::failure::{Code, Failure, Outcome};
 use crate::fleet::{self, Station};
 use crate::local_server::LocalServer;
+use crate::mqtt_address::reachable;
 use crate::mqtt_connection::Server;
 use crate::output::{Output, field};
 use crate::period;
@@ -83,7 +84,9 @@ async fn story(args: &DemoArgs, directory: &Path, server: &mut LocalServer, outp
     let client = server.ready().await?;
     let mqtts =
         address_in(directory, "mqtts").ok_or_else(|| Failure::failed("`drover up` serves no mqtts"))?;
-    let broker = Server::tls(reachable(&mqtts), "localhost", &directory.join("ca.crt"))?;
+    let (host, port) = mqtts.rsplit_once(':').unwrap_or((&mqtts, "8883"));
+    let address = format!("{}:{port}", reachable(host));
+    let broker = Server::tls(address, "localhost", &directory.join("ca.crt"))?;
     let rows = Arc::new(recording::rows()?);
     let stations = register(&client, args.devices).await?;
     let (messages, points) = fleet::history_size(&rows, stations.len());
@@ -154,15 +157,6 @@ async fn watch(server: &mut LocalServer) -> Outcome {
     }
 }
 
-/// A listener on every interface is reached by the loopback.
-fn reachable(address: &str) -> String {
-    let port = address.rsplit_once(':').map_or("8883", |(_, port)| port);
-    if address.starts_with("0.0.0.0:") || address.starts_with("[::]:") {
-        return format!("127.0.0.1:{port}");
-    }
-    address.to_owned()
-}
-
 fn bar(messages: usize) -> ProgressBar {
     let style = ProgressStyle::with_template("{msg} {wide_bar} {human_pos}/{human_len} {per_sec}");
     ProgressBar::new(messages as u64)
@@ -192,13 +186,6 @@ API documentation: {api}/docs        Ctrl-C stops everything."
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_listener_on_every_interface_is_reached_by_the_loopback() {
-        assert_eq!(reachable("0.0.0.0:8883"), "127.0.0.1:8883");
-        assert_eq!(reachable("[::]:1"), "127.0.0.1:1");
-        assert_eq!(reachable("127.0.0.1:99"), "127.0.0.1:99");
-    }
 
     #[test]
     fn a_speed_is_a_sane_number() {

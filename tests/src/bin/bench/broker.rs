@@ -12,6 +12,7 @@ use drover_mqtt_codec::{
     decode, encode,
 };
 use drover_tests::load::fleet::{self, Job, Login};
+use drover_tests::load::peer::{MOSQUITTO, Mosquitto};
 use drover_tests::load::process;
 use drover_tests::load::server::{Plan, Server};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -20,7 +21,6 @@ use tokio::task::JoinSet;
 
 use crate::Bench;
 use crate::load::as_f64;
-use crate::peer::{MOSQUITTO, Mosquitto};
 use crate::table::Report;
 
 const SUBSCRIBERS: usize = 200;

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use drover_tests::load::fleet::{self, Login};
+use drover_tests::load::peer::{MOSQUITTO, Mosquitto};
 use drover_tests::load::process;
 use drover_tests::load::server::Plan;
 use drover_tests::load::tls;
 
 use crate::Bench;
 use crate::load::as_f64;
-use crate::peer::{MOSQUITTO, Mosquitto};
 use crate::table::Report;
 
 const SESSIONS: usize = 10_000;

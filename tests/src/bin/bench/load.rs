@@ -7,12 +7,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use drover_tests::load::fleet::{self, Job, Login, Outcome};
+use drover_tests::load::peer::{MOSQUITTO, Mosquitto};
 use drover_tests::load::process;
 use drover_tests::load::rest::Rest;
 use drover_tests::load::server::{Plan, Server};
 
 use crate::Bench;
-use crate::peer::{MOSQUITTO, Mosquitto};
 use crate::table::Report;
 
 const CLIENTS: usize = 500;

@@ -7,7 +7,6 @@ mod broker;
 mod history;
 mod idle;
 mod load;
-mod peer;
 mod points;
 mod start;
 mod table;

@@ -12,6 +12,7 @@ use rustix::process::{Resource, getrlimit};
 use super::Finding;
 use crate::client::address_in;
 use crate::config::Configs;
+use crate::listening_process;
 use crate::period;
 
 /// Syncs that are measured, after a few that are not.
@@ -86,7 +87,11 @@ fn port(check: String, name: &str, address: SocketAddr) -> Finding {
     match TcpListener::bind(address) {
         Ok(_) => Finding::ok(check, format!("{address} is free")),
         Err(error) if error.kind() == ErrorKind::AddrInUse => {
-            let by = user_of(address.port()).unwrap_or_else(|| "another process".to_owned());
+            let by = listening_process::of_port(address.port());
+            let by = by.map_or_else(
+                || "another process".to_owned(),
+                |by| format!("{} (process {})", by.name, by.id),
+            );
             let remedy = format!("stop it, or take another address with --listen-{name}");
             Finding::fail(check, format!("{address} is used by {by}"), remedy)
         }
@@ -99,38 +104,6 @@ fn port(check: String, name: &str, address: SocketAddr) -> Finding {
             Finding::fail(check, format!("{address}: {error}"), remedy)
         }
     }
-}
-
-/// The process that listens on a port, as far as this user may see it (Linux: proc(5)).
-fn user_of(port: u16) -> Option<String> {
-    let inodes: Vec<String> = ["/proc/net/tcp", "/proc/net/tcp6"]
-        .iter()
-        .filter_map(|path| fs::read_to_string(path).ok())
-        .flat_map(|text| text.lines().filter_map(|line| listening(line, port)).collect::<Vec<_>>())
-        .map(|inode| format!("socket:[{inode}]"))
-        .collect();
-    let has_socket = |process: &Path| {
-        let links = fs::read_dir(process.join("fd")).into_iter().flatten().flatten();
-        let mut targets = links.filter_map(|link| fs::read_link(link.path()).ok());
-        targets.any(|target| inodes.iter().any(|inode| target.as_os_str() == inode.as_str()))
-    };
-    let mut processes = fs::read_dir("/proc").ok()?.flatten().map(|entry| entry.path());
-    // Beside the processes there are names for the one that asks.
-    let is_process = |path: &Path| {
-        path.file_name().is_some_and(|name| name.as_encoded_bytes().iter().all(u8::is_ascii_digit))
-    };
-    let process = processes.find(|path| is_process(path) && has_socket(path))?;
-    let name = fs::read_to_string(process.join("comm")).ok()?;
-    Some(format!("{} (process {})", name.trim(), process.file_name()?.to_str()?))
-}
-
-/// The inode of a socket that listens on the port.
-fn listening(line: &str, port: u16) -> Option<String> {
-    let mut fields = line.split_whitespace().skip(1);
-    let (local, state) = (fields.next()?, fields.nth(1)?);
-    let (_, found) = local.rsplit_once(':')?;
-    let listens = state == "0A" && u16::from_str_radix(found, 16) == Ok(port);
-    listens.then(|| fields.nth(5).map(str::to_owned))?
 }
 
 fn open_files() -> Finding {
@@ -283,14 +256,6 @@ mod tests {
         }
         drop(other);
         assert!(finding.remedy.unwrap().contains("--listen-api"));
-    }
-
-    #[test]
-    fn a_listening_socket_is_found_in_the_table_of_the_kernel() {
-        let line = "   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000        0 4242 1 0 100 0 0 10 0";
-        assert_eq!(listening(line, 8_080), Some("4242".to_owned()));
-        assert_eq!(listening(line, 8_081), None);
-        assert_eq!(listening(&line.replace(" 0A ", " 01 "), 8_080), None);
     }
 
     #[test]

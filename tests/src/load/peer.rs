@@ -8,17 +8,21 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 /// Its name in the report.
-pub(crate) const MOSQUITTO: &str = "mosquitto";
+pub const MOSQUITTO: &str = "mosquitto";
 
 /// A running mosquitto.
-pub(crate) struct Mosquitto {
+pub struct Mosquitto {
     child: Child,
-    pub(crate) address: String,
+    /// Where it listens.
+    pub address: String,
 }
 
 impl Mosquitto {
     /// None when it is not installed.
-    pub(crate) async fn start(folder: &Path) -> anyhow::Result<Option<Self>> {
+    ///
+    /// # Errors
+    /// When it does not come to listen.
+    pub async fn start(folder: &Path) -> anyhow::Result<Option<Self>> {
         let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let config = folder.join("mosquitto.conf");
         fs::write(
@@ -48,7 +52,8 @@ impl Mosquitto {
         anyhow::bail!("mosquitto does not listen")
     }
 
-    pub(crate) fn pid(&self) -> u32 {
+    /// Its process.
+    pub fn pid(&self) -> u32 {
         self.child.id()
     }
 }
