@@ -37,8 +37,13 @@ async fn a_device_lives_from_create_to_delete() {
     assert!(credentials[0].get("secret").is_none(), "{credentials}");
     succeeds(&server, &format!("credential delete pump-1 {credential}")).await;
     assert_eq!(succeeds(&server, "credential list pump-1 -o json").await.trim(), "[]");
+    let (code, problem) = fails(&server, "device erase pump-1 --keys a,b").await;
+    assert!(code == Some(2) && problem.contains("erases a and b that pump-1 measured"), "{code:?} {problem}");
+    succeeds(&server, "device erase pump-1 --keys a,b --yes").await;
+    succeeds(&server, "device erase pump-1 --yes").await;
     succeeds(&server, "device delete pump-1").await;
     assert_eq!(fails(&server, "device get pump-1").await.0, Some(3));
+    assert_eq!(fails(&server, "device erase pump-1 --yes").await.0, Some(3));
     server.stop().await;
 }
 

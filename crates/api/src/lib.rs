@@ -42,6 +42,7 @@ use drover_proto::provisioning::v1::api_keys_client::ApiKeysClient;
 use drover_proto::provisioning::v1::credentials_client::CredentialsClient;
 use drover_proto::provisioning::v1::tenants_client::TenantsClient;
 use drover_proto::stream::v1::backups_client::BackupsClient;
+use drover_proto::stream::v1::erasures_client::ErasuresClient;
 use drover_proto::stream::v1::telemetry_client::TelemetryClient;
 use drover_rpc::Link;
 use drover_runtime::{Env, Health, Metrics, Part, Stop};
@@ -60,6 +61,7 @@ pub(crate) struct Api {
     api_keys: ApiKeysClient<Link>,
     devices: DevicesClient<Link>,
     telemetry: TelemetryClient<Link>,
+    erasures: ErasuresClient<Link>,
     backups: BackupsClient<Link>,
     sessions: SessionsClient<Link>,
     live: Live,
@@ -94,6 +96,7 @@ pub fn router(config: &Config, env: &Env) -> axum::Router {
         credentials: CredentialsClient::new(peers.link("provisioning")),
         api_keys: ApiKeysClient::new(peers.link("provisioning")),
         devices: DevicesClient::new(peers.link("devices")),
+        erasures: ErasuresClient::new(peers.link("stream")),
         telemetry: TelemetryClient::new(peers.link("stream")).max_decoding_message_size(MAX_ANSWER_BYTES),
         backups: BackupsClient::new(peers.link("stream")),
         sessions: SessionsClient::new(peers.link("mqtt")),

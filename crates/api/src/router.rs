@@ -46,7 +46,7 @@ fn routes(api: &Arc<Api>) -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(devices::get::get, devices::update::update, devices::delete::delete))
         .routes(routes!(credentials::create, credentials::list))
         .routes(routes!(credentials::delete))
-        .routes(routes!(telemetry::range::range))
+        .routes(routes!(telemetry::range::range, telemetry::erase::erase))
         .routes(routes!(latest::of_device))
         .routes(routes!(latest::of_all))
         .routes(routes!(events::list))

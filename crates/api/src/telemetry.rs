@@ -1,5 +1,6 @@
-//! What one device measured: the JSON of a sample, ranges of time, and the newest values.
+//! What one device measured: the JSON of a sample, ranges of time, and letting go of it.
 
+pub mod erase;
 pub mod range;
 
 use drover_model::Timestamp;

@@ -11,10 +11,12 @@ pub(crate) enum Error {
     Field { field: &'static str, reason: &'static str },
     #[error(transparent)]
     Page(#[from] drover_rpc::PageError),
-    #[error(
-        "the log of the time before this start is still being read; pending and accepted are not known yet"
-    )]
+    #[error("the log of the time before this start is still being read; ask again in a moment")]
     Starting,
+    #[error("the erasure is not applied yet; it may be in the log, and is applied then; ask again later")]
+    EraseLate,
+    #[error("the server is stopping")]
+    Stopping,
     #[error(transparent)]
     Db(#[from] drover_db::DbError),
     #[error(transparent)]
@@ -27,7 +29,7 @@ impl Error {
     pub(crate) fn kind(&self) -> Kind {
         match self {
             Self::Id(_) | Self::Field { .. } | Self::Page(_) => Kind::Invalid,
-            Self::Starting => Kind::Unavailable,
+            Self::Starting | Self::EraseLate | Self::Stopping => Kind::Unavailable,
             Self::Db(error) => error.kind(),
             Self::Points(error) => error.kind(),
             Self::Query(error) => error.kind(),

@@ -2,7 +2,7 @@
 //! ledger, and answers questions about all of it.
 //!
 //! `pipeline` reads and decides when to commit; `batch` turns records into points and rows; `commit` makes them durable with the
-//! offset that they cover; `compaction` merges files; `store` holds the SQL; `tables` is what queries see beside points; `service`
+//! offset that they cover; `compaction` merges files; `erase` lets go of what a device measured; `store` holds the SQL; `tables` is what queries see beside points; `service`
 //! answers; `backup` copies all of it and the rest of the installation.
 
 mod backup;
@@ -10,6 +10,7 @@ mod batch;
 mod commit;
 mod compaction;
 mod config;
+mod erase;
 mod error;
 mod ledger;
 mod metrics;
@@ -23,6 +24,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use drover_proto::stream::v1::backups_server::BackupsServer;
+use drover_proto::stream::v1::erasures_server::ErasuresServer;
 use drover_proto::stream::v1::telemetry_server::TelemetryServer;
 use drover_runtime::{Env, Part};
 use drover_timeseries::{DeviceBounds, Engine, QueryBounds, StoreOptions};
@@ -48,12 +50,14 @@ pub async fn build(config: Config, env: &Env) -> anyhow::Result<Part> {
         .await
         .context("opening the time-series files")?;
     let ledger = ledger::Ledger::new(env.log.clone(), store.counts().await?);
+    let applied = erase::Applied::new(env.log.shards());
     let context = pipeline::Context {
         config,
         env: env.clone(),
         store: store.clone(),
         points: points.clone(),
         ledger: ledger.clone(),
+        applied: applied.clone(),
         metrics: metrics::StreamMetrics::register(&env.metrics),
         health: env.health.part("stream"),
     };
@@ -65,12 +69,15 @@ pub async fn build(config: Config, env: &Env) -> anyhow::Result<Part> {
         env: env.clone(),
     };
     let backup = backup::Backup::new(env, points.clone()).context("the folder of an earlier backup")?;
+    let (log, producer, clock) = (env.log.clone(), env.producer.clone(), env.clock.clone());
+    let eraser = erase::Eraser { log, producer, clock, applied };
     let tables = tables::all(&env.db, &env.peers);
     let queries =
         Engine::new(points.clone(), tables, query_bounds(&context.config), env.data_dir.join("queries"));
     let service = service::Service { store, points, queries, ledger, shards: env.log.shards() };
     Ok(Part::new("stream")
         .grpc(TelemetryServer::new(service))
+        .grpc(ErasuresServer::new(eraser))
         .grpc(BackupsServer::new(backup))
         .task("pipeline", pipeline::run(context))
         .task("compaction", compaction::run(compaction)))

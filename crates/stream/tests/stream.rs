@@ -7,6 +7,7 @@ use drover_backbone::Stream;
 use drover_model::{ManualClock, Timestamp};
 use drover_proto::RecordRef;
 use drover_proto::backbone::v1::{Channel, RefusedCounts};
+use drover_proto::stream::v1::erasures_client::ErasuresClient;
 use drover_proto::stream::v1::telemetry_client::TelemetryClient;
 use drover_proto::stream::v1::value::Kind;
 use drover_proto::stream::v1::{self as proto};
@@ -186,6 +187,14 @@ impl World {
                 (page.dead_letters.len(), page.next_page_token)
             }
         })
+    }
+
+    /// Erases what a device measured: all of it when no key is named.
+    async fn erase(&self, device: &str, keys: &[&str]) {
+        let keys = keys.iter().map(|key| (*key).to_owned()).collect();
+        let message = proto::EraseTelemetryRequest { device: device.into(), keys };
+        let mut client = ErasuresClient::new(self.env.peers.link("stream"));
+        client.erase_telemetry(request(&tenant("default"), message)).await.unwrap();
     }
 
     async fn dead_letters(&self, token: &str, size: u32) -> proto::ListDeadLettersResponse {
@@ -575,4 +584,42 @@ async fn events_and_dead_letters_have_a_bound_in_bytes_and_the_oldest_go_first()
         world.send("default", "pump", Channel::Event, event.as_bytes()).await;
         world.measure("pump", &format!("broken 8 {padding}")).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_erased_is_gone_at_once_and_stays_gone_over_crashes_while_later_points_show() {
+    let mut world = World::start().await;
+    for _ in 0..2 {
+        world.measure("pump-0", r#"{"ts": 1795546800000, "a": 1, "b": 2}"#).await;
+        world.measure("other", r#"{"ts": 1795546800000, "a": 1}"#).await;
+        world.send("default", "pump-0", Channel::Event, b"{\"event\": 1}").await;
+        world = world.stop_and_start().await;
+    }
+    world.measure("pump-0", r#"{"ts": 1795546801000, "a": 3, "b": 4}"#).await;
+    world.erase("pump-0", &["a"]).await;
+    assert_eq!((world.numbers("pump-0", "a").await, world.numbers("pump-0", "b").await.len()), (vec![], 2));
+    assert_eq!(world.page(List::Events, 10, "").await.unwrap().0, 2);
+    world.erase("pump-0", &[]).await;
+    world.measure("pump-0", r#"{"ts": 1795546799000, "b": 5}"#).await;
+    let ledger = world.settled().await;
+    assert_eq!((ledger.accepted, ledger.stored), (8, 8), "an erasure is no message");
+    for end in ["none", "crash", "crash", "stop", "crash"] {
+        world = match end {
+            "crash" => world.crash().await,
+            "stop" => world.stop_and_start().await,
+            _ => world,
+        };
+        assert_eq!(world.numbers("pump-0", "a").await, Vec::<f64>::new(), "{end}");
+        assert_eq!(world.numbers("pump-0", "b").await, [5.0], "{end}");
+        assert_eq!(world.numbers("other", "a").await, [1.0], "{end}");
+        assert_eq!(world.page(List::Events, 10, "").await.unwrap().0, 0, "{end}");
+        let latest = proto::LatestRequest { device: "pump-0".into(), page_token: String::new() };
+        let latest = world.client.clone().latest(request(&tenant("default"), latest)).await.unwrap();
+        let latest = latest.into_inner().values;
+        assert_eq!(latest.iter().map(|value| value.key.as_str()).collect::<Vec<_>>(), ["b"], "{end}");
+    }
+    let refused = proto::EraseTelemetryRequest { device: "pump-0".into(), keys: vec!["not a key".into()] };
+    let mut client = ErasuresClient::new(world.env.peers.link("stream"));
+    let error = client.erase_telemetry(request(&tenant("default"), refused)).await.unwrap_err();
+    assert_eq!(error.code(), tonic::Code::InvalidArgument);
 }

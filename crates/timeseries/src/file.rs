@@ -65,6 +65,8 @@ pub(crate) struct Part {
     pub(crate) max_device: Box<str>,
     pub(crate) points: u64,
     pub(crate) size_bytes: u64,
+    /// What was erased up to this position of the log has no rows in it.
+    pub(crate) clean_to: u64,
 }
 
 /// The parts of one file, with their tenants.

@@ -1,6 +1,7 @@
 //! The points of an installation: the newest in memory (`head`), the rest in Parquet files (`write`, `read`, `file`), which
 //! of them count and each device's latest values in the database (`manifest`, `latest`); `census` keeps each device within its
-//! bounds. `flush` moves points from memory to files, `compact` merges files into one for each tenant and day; `range` and `aggregate` answer questions, `newest` bounds an answer, and
+//! bounds. `flush` moves points from memory to files, `compact` merges files into one for each tenant and day; `erasures` says
+//! what was erased, and `gone` which rows therefore no longer count; `range` and `aggregate` answer questions, `newest` bounds an answer, and
 //! its `cursor` says where the next one goes on. Durability before a flush is the log's business: its offset is committed
 //! together with the flush, and what came after is replayed.
 
@@ -10,10 +11,12 @@ mod columns;
 mod compact;
 mod cursor;
 mod damage;
+mod erasures;
 mod error;
 mod file;
 mod flush;
 mod footers;
+mod gone;
 mod head;
 mod latest;
 mod manifest;

@@ -1,5 +1,6 @@
 //! The store: shards with their heads and files, and the questions that can be asked.
 
+mod erase;
 mod open;
 mod page;
 
@@ -15,11 +16,13 @@ use parking_lot::RwLock;
 use tokio::sync::{Mutex, Semaphore};
 
 use crate::aggregate::Plan;
-use crate::census::{Census, DeviceBounds};
+use crate::census::{Census, DeviceBounds, LargeRow};
 use crate::damage::{Damage, Health};
+use crate::erasures::Erasures;
 use crate::file::{Part, Wanted};
 use crate::flush::Moved;
 use crate::footers::Footers;
+use crate::gone::Gone;
 use crate::head::{DeviceHead, Head, HeadWriter, Row};
 use crate::latest;
 use crate::newest::Newest;
@@ -88,7 +91,10 @@ pub(crate) struct ShardState {
     pub(crate) live: Head,
     /// What a flush is about to move into a file, or failed to.
     pub(crate) frozen: Option<Arc<Head>>,
+    /// What was erased up to this position of the log is not in it.
+    pub(crate) frozen_clean_to: u64,
     pub(crate) census: Census,
+    pub(crate) erasures: Erasures,
     pub(crate) files: HashMap<Box<str>, Vec<Arc<Part>>>,
 }
 
@@ -121,8 +127,8 @@ impl Store {
     /// batches of some hundred records, not more.
     pub fn apply<R>(&self, shard: u16, add: impl FnOnce(&mut HeadWriter<'_>) -> R) -> R {
         let mut state = self.0.shard(shard).state.write();
-        let ShardState { live, frozen, census, .. } = &mut *state;
-        add(&mut HeadWriter::new(live, frozen.as_deref(), census, self.0.device_bounds))
+        let ShardState { live, frozen, census, erasures, .. } = &mut *state;
+        add(&mut HeadWriter::new(live, frozen.as_deref(), census, erasures, self.0.device_bounds))
     }
 
     /// Points of a shard that no file holds yet, those of a flush under way included.
@@ -206,8 +212,14 @@ impl Store {
         device: &DeviceId,
     ) -> Result<BTreeMap<TelemetryKey, Sample>, StoreError> {
         // The heads first: a flush that is published in between is then seen twice, and merged, rather than not at all.
-        let heads = self.0.shard(shard).state.read().newest(tenant.as_str(), device.as_str());
+        let (heads, gone) = {
+            let state = self.0.shard(shard).state.read();
+            (state.newest(tenant.as_str(), device.as_str()), state.gone(tenant.as_str()))
+        };
+        let gone = gone.of(device.as_str());
         let mut newest = latest::get(self.0.db.read(), tenant.as_str(), device.as_str()).await?;
+        // Before it hides something that came after the erasure with an earlier time.
+        newest.retain(|key, sample| !gone.has(key, sample.seq));
         for (key, sample) in heads {
             latest::merge(&mut newest, &key, sample);
         }
@@ -268,13 +280,17 @@ impl Store {
         sink: &mut dyn FnMut(&str, Stored),
     ) -> Reading {
         let state = self.0.shard(shard).state.read();
+        let gone = state.gone(tenant.as_str());
+        let gone_of_device = gone.of(wanted.devices.first().map_or("", |device| device));
         let devices = wanted.devices.iter();
         for (source, device) in devices.flat_map(|device| state.device(tenant.as_str(), device)) {
             let numbers: HashSet<u32> = wanted.keys.iter().filter_map(|key| source.key_number(key)).collect();
             let is_wanted =
                 |row: &&Row| wanted.time(row.ts) && (wanted.keys.is_empty() || numbers.contains(&row.key));
             for row in device.rows.iter().filter(is_wanted) {
-                sink(source.key(row), source.stored(row));
+                if !gone_of_device.has(source.key(row), row.seq) {
+                    sink(source.key(row), source.stored(row));
+                }
             }
         }
         let parts = state.files.get(tenant.as_str()).into_iter().flatten().filter(|part| wanted.meets(part));
@@ -283,6 +299,7 @@ impl Store {
             footers: Arc::clone(&self.0.footers),
             damage: Arc::clone(&self.0.damage),
             parts: parts.cloned().collect(),
+            gone,
             wanted,
             range,
             incomplete: BTreeSet::new(),
@@ -326,8 +343,19 @@ impl ShardState {
             self.files.entry(tenant).or_default().push(Arc::new(part));
         }
         let frozen = self.frozen.take()?;
-        self.census.settle(&frozen, moved.large, &self.live);
+        let erasures = &self.erasures;
+        let is_erased = |row: &LargeRow| {
+            let erased = erasures.device(&row.tenant, &row.device);
+            erased.is_some_and(|erased| erased.has_all(self.frozen_clean_to))
+        };
+        let large = moved.large.into_iter().filter(|row| !is_erased(row)).collect();
+        self.census.settle(&frozen, large, &self.live);
         Some(frozen)
+    }
+
+    /// What of a tenant no longer counts.
+    pub(crate) fn gone(&self, tenant: &str) -> Gone {
+        Gone { erased: self.erasures.of(tenant).cloned() }
     }
 
     /// The frozen head first: what is live arrived later.
@@ -344,9 +372,11 @@ impl ShardState {
     }
 
     fn newest(&self, tenant: &str, device: &str) -> latest::Newest {
+        let gone = self.gone(tenant);
+        let gone = gone.of(device);
         let mut newest = latest::Newest::new();
         for (head, device) in self.device(tenant, device) {
-            for row in Head::newest(device) {
+            for row in Head::newest(device).filter(|row| !gone.has(head.key(row), row.seq)) {
                 latest::merge(&mut newest, head.key(row), head.stored(row));
             }
         }

@@ -1,6 +1,7 @@
 //! Behaviour of the store as its callers see it.
 
 mod compact;
+mod erase;
 mod faults;
 mod model;
 mod pages;
@@ -9,8 +10,12 @@ mod queries;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use arrow_array::cast::AsArray;
+use arrow_array::types::Int64Type;
 use drover_db::Db;
 use drover_model::{DeviceId, Flags, TelemetryKey, Tenant, TenantId, Timestamp, Value, ValueRef};
+
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use crate::*;
 
@@ -62,6 +67,21 @@ impl Place {
 
     async fn range_of(&self, name: &str, device: &str) -> RangeAnswer {
         self.store.range(SHARD, &tenant(name), &id(device), &all()).await.unwrap()
+    }
+
+    /// The positions in the log of all rows in all files.
+    fn positions(&self) -> Vec<u64> {
+        let mut all = Vec::new();
+        for path in self.files() {
+            let file = std::fs::File::open(path).unwrap();
+            let reader = ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap();
+            for batch in reader {
+                let batch = batch.unwrap();
+                let seq = batch.column_by_name("seq").unwrap().as_primitive::<Int64Type>().clone();
+                all.extend(seq.values().iter().map(|seq| seq.cast_unsigned()));
+            }
+        }
+        all
     }
 
     /// Names of the files in the folder.

@@ -1,4 +1,4 @@
-//! The store against a naive model: any order of points, flushes, failures and crashes.
+//! The store against a naive model: any order of points, erasures, flushes, merges, failures and crashes.
 
 use std::collections::BTreeMap;
 
@@ -19,9 +19,32 @@ struct Made {
     value: Value,
 }
 
+/// What stands at a position of the log.
+#[derive(Debug, Clone)]
+enum Entry {
+    Point(Made),
+    Erase(Erase),
+}
+
+/// Of all keys when none is named.
+#[derive(Debug, Clone)]
+struct Erase {
+    tenant: &'static str,
+    device: &'static str,
+    keys: Vec<&'static str>,
+}
+
+impl Erase {
+    fn hides(&self, made: &Made) -> bool {
+        (self.tenant, self.device) == (made.tenant, made.device)
+            && (self.keys.is_empty() || self.keys.contains(&made.key))
+    }
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     Push(Vec<Made>),
+    Erase(Erase),
     Flush,
     /// Merges of files, as many as are due.
     Compact,
@@ -59,9 +82,16 @@ fn made() -> impl Strategy<Value = Made> {
     })
 }
 
+fn erase() -> impl Strategy<Value = Erase> {
+    let names = (prop::sample::select(&TENANTS[..]), prop::sample::select(&DEVICES[..]));
+    let keys = prop::collection::vec(prop::sample::select(&KEYS[..]), 0..3);
+    (names, keys).prop_map(|((tenant, device), keys)| Erase { tenant, device, keys })
+}
+
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => prop::collection::vec(made(), 1..30).prop_map(Step::Push),
+        2 => erase().prop_map(Step::Erase),
         3 => Just(Step::Flush),
         3 => Just(Step::Compact),
         1 => Just(Step::GiveUpBeforeRecord),
@@ -76,14 +106,21 @@ fn step() -> impl Strategy<Value = Step> {
 /// A store, the log that feeds it and how much of the log is committed.
 struct Run {
     place: Place,
-    log: Vec<Made>,
+    log: Vec<Entry>,
     committed: usize,
 }
 
 impl Run {
     fn apply(&self, from: usize) {
         self.place.store.apply(SHARD, |head| {
-            for (seq, made) in self.log.iter().enumerate().skip(from) {
+            for (seq, entry) in self.log.iter().enumerate().skip(from) {
+                let made = match entry {
+                    Entry::Point(made) => made,
+                    Entry::Erase(Erase { tenant, device, keys }) => {
+                        head.erase(tenant, device, keys.iter().copied(), seq as u64);
+                        continue;
+                    }
+                };
                 let slot = head.device(made.tenant, made.device);
                 let ts = Timestamp::from_micros(made.ts);
                 head.push(
@@ -106,18 +143,21 @@ impl Run {
     async fn step(&mut self, step: Step) {
         if let Step::Push(points) = step {
             let from = self.log.len();
-            self.log.extend(points);
+            self.log.extend(points.into_iter().map(Entry::Point));
+            return self.apply(from);
+        }
+        if let Step::Erase(erase) = step {
+            let from = self.log.len();
+            self.log.push(Entry::Erase(erase));
             return self.apply(from);
         }
         if matches!(step, Step::Compact) {
-            let now = Timestamp::from_micros(0);
-            while self.place.store.compact(2, now).await.unwrap().is_some() {}
-            return;
+            return self.compact().await;
         }
         if matches!(step, Step::Crash) {
             return self.crash().await;
         }
-        let Some(flush) = self.place.store.freeze_and_write(SHARD).await.unwrap() else { return };
+        let flush = self.place.store.freeze_and_write(SHARD).await.unwrap();
         match step {
             Step::GiveUpBeforeRecord => return drop(flush),
             Step::CrashBeforeRecord => {
@@ -126,8 +166,12 @@ impl Run {
             }
             _ => {}
         }
+        let end = self.log.len() as u64;
         let mut tx = self.place.db.begin().await.unwrap();
-        flush.record(&mut tx).await.unwrap();
+        if let Some(flush) = &flush {
+            flush.record(&mut tx).await.unwrap();
+        }
+        self.place.store.record_erasures(SHARD, end, &mut tx).await.unwrap();
         if matches!(step, Step::RollBack) {
             return drop(tx);
         }
@@ -139,16 +183,48 @@ impl Run {
                 self.committed = self.log.len();
                 return self.crash().await;
             }
-            _ => flush.publish(),
+            _ => {
+                if let Some(flush) = flush {
+                    flush.publish();
+                }
+                self.place.store.erasures_recorded(SHARD, end);
+            }
         }
         self.committed = self.log.len();
+    }
+
+    async fn compact(&self) {
+        while self.place.store.compact(2, Timestamp::from_micros(0)).await.unwrap().is_some() {}
+    }
+
+    /// After a flush and merges, files have nothing that was erased, and nobody needs to know any more that it was.
+    async fn check_files(&mut self) {
+        self.step(Step::Flush).await;
+        self.compact().await;
+        for seq in self.place.positions() {
+            let at = usize::try_from(seq).unwrap();
+            let Some(Entry::Point(made)) = self.log.get(at) else { panic!("{seq} is no point") };
+            let later = self.log.iter().skip(at);
+            let mut erases = later.filter(|entry| matches!(entry, Entry::Erase(erase) if erase.hides(made)));
+            assert!(erases.next().is_none(), "{made:?} at {seq} is still in a file");
+        }
+        let erasures = erasures::load(self.place.db.read()).await.unwrap();
+        assert_eq!(erasures, []);
     }
 
     /// What a device's series should hold.
     fn expected(&self, name: &str, device: &str) -> BTreeMap<TelemetryKey, BTreeMap<i64, Value>> {
         let mut series: BTreeMap<TelemetryKey, BTreeMap<i64, Value>> = BTreeMap::new();
-        for made in self.log.iter().filter(|made| made.tenant == name && made.device == device) {
-            series.entry(key(made.key)).or_default().insert(made.ts, made.value.clone());
+        for entry in &self.log {
+            match entry {
+                Entry::Point(made) if made.tenant == name && made.device == device => {
+                    series.entry(key(made.key)).or_default().insert(made.ts, made.value.clone());
+                }
+                Entry::Erase(erase) if erase.tenant == name && erase.device == device => {
+                    series.retain(|key, _| !erase.keys.is_empty() && !erase.keys.contains(&key.as_str()));
+                }
+                Entry::Point(_) | Entry::Erase(_) => {}
+            }
         }
         series
     }
@@ -319,6 +395,8 @@ proptest! {
             }
             run.place.reopen().await;
             run.apply(run.committed);
+            run.check().await;
+            run.check_files().await;
             run.check().await;
         });
     }
