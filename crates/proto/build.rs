@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::path::Path;
 
-const FILES: [&str; 10] = [
+const FILES: [&str; 11] = [
     "drover/backbone/v1/record.proto",
     "drover/devices/v1/devices.proto",
     "drover/mqtt/v1/sessions.proto",
@@ -13,6 +13,7 @@ const FILES: [&str; 10] = [
     "drover/sessions/v1/journal.proto",
     "drover/stream/v1/backups.proto",
     "drover/stream/v1/erasures.proto",
+    "drover/stream/v1/retention.proto",
     "drover/stream/v1/telemetry.proto",
 ];
 

@@ -48,6 +48,20 @@ async fn a_device_lives_from_create_to_delete() {
 }
 
 #[tokio::test]
+async fn rules_of_retention_are_set_shown_and_cleared() {
+    let server = Drover::start().await;
+    assert!(succeeds(&server, "retention get").await.contains("for ever"));
+    let set = succeeds(&server, "retention set 90 debug.*=7").await;
+    let lines: Vec<Vec<&str>> = set.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(lines, [vec!["KEYS", "DAYS"], vec!["debug.*", "7"], vec!["all", "others", "90"]]);
+    let (code, problem) = fails(&server, "retention set debug+=7").await;
+    assert!(code == Some(1) && problem.contains("keys"), "{code:?} {problem}");
+    succeeds(&server, "retention clear").await;
+    assert_eq!(succeeds(&server, "retention get -o json").await.matches("items").count(), 1);
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn an_api_key_lives_from_create_to_delete() {
     let server = Drover::start().await;
     let created =

@@ -25,6 +25,7 @@ mod metrics;
 mod openapi;
 mod page;
 mod query;
+mod retention;
 mod router;
 mod server;
 mod sessions;
@@ -43,6 +44,7 @@ use drover_proto::provisioning::v1::credentials_client::CredentialsClient;
 use drover_proto::provisioning::v1::tenants_client::TenantsClient;
 use drover_proto::stream::v1::backups_client::BackupsClient;
 use drover_proto::stream::v1::erasures_client::ErasuresClient;
+use drover_proto::stream::v1::retention_client::RetentionClient;
 use drover_proto::stream::v1::telemetry_client::TelemetryClient;
 use drover_rpc::Link;
 use drover_runtime::{Env, Health, Metrics, Part, Stop};
@@ -62,6 +64,7 @@ pub(crate) struct Api {
     devices: DevicesClient<Link>,
     telemetry: TelemetryClient<Link>,
     erasures: ErasuresClient<Link>,
+    retention: RetentionClient<Link>,
     backups: BackupsClient<Link>,
     sessions: SessionsClient<Link>,
     live: Live,
@@ -97,6 +100,7 @@ pub fn router(config: &Config, env: &Env) -> axum::Router {
         api_keys: ApiKeysClient::new(peers.link("provisioning")),
         devices: DevicesClient::new(peers.link("devices")),
         erasures: ErasuresClient::new(peers.link("stream")),
+        retention: RetentionClient::new(peers.link("stream")),
         telemetry: TelemetryClient::new(peers.link("stream")).max_decoding_message_size(MAX_ANSWER_BYTES),
         backups: BackupsClient::new(peers.link("stream")),
         sessions: SessionsClient::new(peers.link("mqtt")),

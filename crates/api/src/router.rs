@@ -14,7 +14,9 @@ use crate::error::{Problem, Sort};
 use crate::extract::{Known, MAX_BODY_BYTES, refuse_unknown};
 use crate::metrics::Requests;
 use crate::{Api, admission, api_keys, auth, backups, credentials, dead_letters, devices, docs, events};
-use crate::{health, latest, ledger, live, metrics, openapi, query, sessions, telemetry, tenants, topics};
+use crate::{
+    health, latest, ledger, live, metrics, openapi, query, retention, sessions, telemetry, tenants, topics,
+};
 
 /// All of it. From the outside in: counting, panics, then for what needs a token room, deadline and
 /// authentication, last the names of the parameters.
@@ -39,6 +41,7 @@ fn routes(api: &Arc<Api>) -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(api_keys::create, api_keys::list))
         .routes(routes!(api_keys::get, api_keys::delete))
         .routes(routes!(backups::create))
+        .routes(routes!(retention::get, retention::set, retention::delete))
         .route_layer(from_fn(auth::refuse_keys));
     let protected = OpenApiRouter::<Arc<Api>>::new()
         .merge(administration)

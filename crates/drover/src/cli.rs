@@ -9,7 +9,7 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use crate::client::{CONNECTION, Target};
 use crate::commands::{
     api_key, backup, completions, configuration, context, credential, deadletters, demo, device, doctor,
-    health, ledger, login, man, query, restore, session, tail, telemetry, tenant, topic,
+    health, ledger, login, man, query, restore, retention, session, tail, telemetry, tenant, topic,
 };
 use crate::failure::{Failure, Outcome};
 use crate::output::{Format, Output, note};
@@ -83,6 +83,9 @@ enum Command {
     Topic(topic::TopicCommand),
     /// What a device measured
     Telemetry(telemetry::TelemetryArgs),
+    /// How long points are kept
+    #[command(subcommand)]
+    Retention(retention::RetentionCommand),
     /// Ask in SQL: once, or in a shell
     Query(query::QueryArgs),
     /// Messages as they arrive
@@ -195,6 +198,7 @@ async fn remote(command: Command, target: &Target, output: Output) -> Outcome {
         Command::Tenant(command) => tenant::run(command, target, output).await,
         Command::Session(command) => session::run(command, target, output).await,
         Command::Topic(command) => topic::run(command, target, output).await,
+        Command::Retention(command) => retention::run(command, target, output).await,
         Command::Telemetry(args) => telemetry::run(args, target, output).await,
         Command::Query(args) => query::run(args, target, output).await,
         Command::Tail(args) => tail::run(args, target, output).await,

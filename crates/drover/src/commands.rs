@@ -16,6 +16,7 @@ pub mod login;
 pub mod man;
 pub mod query;
 pub mod restore;
+pub mod retention;
 pub mod session;
 pub mod tail;
 pub mod telemetry;

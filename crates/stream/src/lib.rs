@@ -2,7 +2,8 @@
 //! ledger, and answers questions about all of it.
 //!
 //! `pipeline` reads and decides when to commit; `batch` turns records into points and rows; `commit` makes them durable with the
-//! offset that they cover; `compaction` merges files; `erase` lets go of what a device measured; `store` holds the SQL; `tables` is what queries see beside points; `service`
+//! offset that they cover; `compaction` merges files; `erase` lets go of what a device measured, `retention` of what
+//! is too old; `store` holds the SQL; `tables` is what queries see beside points; `service`
 //! answers; `backup` copies all of it and the rest of the installation.
 
 mod backup;
@@ -16,6 +17,7 @@ mod ledger;
 mod metrics;
 mod notify;
 mod pipeline;
+mod retention;
 mod service;
 mod store;
 mod tables;
@@ -25,6 +27,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use drover_proto::stream::v1::backups_server::BackupsServer;
 use drover_proto::stream::v1::erasures_server::ErasuresServer;
+use drover_proto::stream::v1::retention_server::RetentionServer;
 use drover_proto::stream::v1::telemetry_server::TelemetryServer;
 use drover_runtime::{Env, Part};
 use drover_timeseries::{DeviceBounds, Engine, QueryBounds, StoreOptions};
@@ -49,6 +52,9 @@ pub async fn build(config: Config, env: &Env) -> anyhow::Result<Part> {
     let points = drover_timeseries::Store::open(env.db.clone(), env.data_dir.join(backup::POINTS), options)
         .await
         .context("opening the time-series files")?;
+    let retention =
+        retention::Retention::open(store.clone(), points.clone(), config.retention_days, env.clock.clone());
+    let retention = retention.await.context("the rules of retention")?;
     let ledger = ledger::Ledger::new(env.log.clone(), store.counts().await?);
     let applied = erase::Applied::new(env.log.shards());
     let context = pipeline::Context {
@@ -78,6 +84,7 @@ pub async fn build(config: Config, env: &Env) -> anyhow::Result<Part> {
     Ok(Part::new("stream")
         .grpc(TelemetryServer::new(service))
         .grpc(ErasuresServer::new(eraser))
+        .grpc(RetentionServer::new(retention))
         .grpc(BackupsServer::new(backup))
         .task("pipeline", pipeline::run(context))
         .task("compaction", compaction::run(compaction)))

@@ -1,6 +1,7 @@
 //! All SQL of the stream service.
 
 mod keep;
+mod retention;
 
 use std::collections::HashMap;
 
@@ -16,6 +17,8 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::ledger::{ByTenant, Counts};
 use keep::List;
+
+pub(crate) use retention::Rules;
 
 /// Rows of one insert statement; SQLite allows 32,766 values.
 const ROWS_PER_INSERT: usize = 500;
@@ -34,6 +37,7 @@ impl Store {
         let set = migrations(&[
             (1, "stream", include_str!("../migrations/0001_stream.sql")),
             (2, "kept", include_str!("../migrations/0002_kept.sql")),
+            (3, "retention", include_str!("../migrations/0003_retention.sql")),
         ]);
         db.migrate("stream", &set).await?;
         Ok(Self { db: db.clone(), events: List::events(config), dead_letters: List::dead_letters(config) })

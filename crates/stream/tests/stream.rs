@@ -8,6 +8,7 @@ use drover_model::{ManualClock, Timestamp};
 use drover_proto::RecordRef;
 use drover_proto::backbone::v1::{Channel, RefusedCounts};
 use drover_proto::stream::v1::erasures_client::ErasuresClient;
+use drover_proto::stream::v1::retention_client::RetentionClient;
 use drover_proto::stream::v1::telemetry_client::TelemetryClient;
 use drover_proto::stream::v1::value::Kind;
 use drover_proto::stream::v1::{self as proto};
@@ -62,6 +63,7 @@ fn config() -> Config {
         dead_letters_bytes_per_tenant: 1 << 20,
         events_per_tenant: 10,
         events_bytes_per_tenant: 1 << 20,
+        retention_days: 0,
         compact_files: 8,
         query_memory_bytes: 64 << 20,
         query_timeout_s: 60,
@@ -622,4 +624,33 @@ async fn what_is_erased_is_gone_at_once_and_stays_gone_over_crashes_while_later_
     let mut client = ErasuresClient::new(world.env.peers.link("stream"));
     let error = client.erase_telemetry(request(&tenant("default"), refused)).await.unwrap_err();
     assert_eq!(error.code(), tonic::Code::InvalidArgument);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rules_of_retention_hide_at_once_and_hold_after_a_start() {
+    let mut world = World::start().await;
+    let day_us = 86_400_000_000;
+    for age in [0, 3, 30] {
+        let ts = (NOW_US - age * day_us) / 1_000;
+        world.measure("pump", &format!(r#"{{"ts": {ts}, "values": {{"a": 1, "debug.b": 2}}}}"#)).await;
+    }
+    world.settled().await;
+    let mut client = RetentionClient::new(world.env.peers.link("stream"));
+    let rule = |keys: &str, days| proto::RetentionRule { keys: keys.into(), days };
+    let set =
+        |rules: Vec<proto::RetentionRule>| request(&tenant("default"), proto::SetRetentionRequest { rules });
+    client.set_retention(set(vec![rule("", 7), rule("debug.*", 1)])).await.unwrap();
+    for _ in 0..2 {
+        assert_eq!(world.numbers("pump", "a").await.len(), 2);
+        assert_eq!(world.numbers("pump", "debug.b").await.len(), 1);
+        world = world.crash().await;
+    }
+    let mut client = RetentionClient::new(world.env.peers.link("stream"));
+    let kept = client.get_retention(request(&tenant("default"), proto::GetRetentionRequest {})).await;
+    let kept = kept.unwrap().into_inner();
+    assert_eq!((kept.rules, kept.default_days), (vec![rule("debug.*", 1), rule("", 7)], 0));
+    for wrong in [vec![rule("a b", 1)], vec![rule("a", 1), rule("a", 2)], vec![rule("a", 40_000)]] {
+        let error = client.set_retention(set(wrong)).await.unwrap_err();
+        assert_eq!(error.code(), tonic::Code::InvalidArgument, "{error}");
+    }
 }

@@ -43,6 +43,7 @@ impl Store {
     /// When a file can't be written or the database refuses; then all is as it was. A file that can't be read is left alone, and named
     /// by [`Self::health`].
     pub async fn compact(&self, files: usize, now: Timestamp) -> Result<Option<Compacted>, StoreError> {
+        self.0.retention.write().pass(now);
         self.0.remove_left();
         self.0.forget_erasures().await?;
         let Some(job) = choose(&self.0, files.max(2), now) else { return Ok(None) };
@@ -136,6 +137,7 @@ impl Inner {
             // One that is needed for another tenant goes when that one's part leaves.
             if !is_needed && removed.insert(Arc::clone(&part.file)) {
                 remove_file(&self.dir, &part.file);
+                self.damage.removed(&part.file);
             }
             false
         });
@@ -150,11 +152,15 @@ fn remove_file(dir: &Path, file: &str) {
 
 /// Merges the parts of a job into files of one day each, a bounded number of days at a time, without rows that no longer count.
 fn merge(inner: &Arc<Inner>, job: &Job) -> Result<Vec<Part>, StoreError> {
+    if job.parts.iter().all(|part| job.gone.has_all(part)) {
+        return Ok(Vec::new());
+    }
     if let [part] = job.parts.as_slice()
         && part.level == Level::Merged
         && !has_gone(inner, job, part)
     {
-        return Ok(vec![Part { clean_to: job.clean_to, ..Part::clone(part) }]);
+        let trimmed = job.gone.trimmed(part.max_ts);
+        return Ok(vec![Part { clean_to: job.clean_to, trimmed, ..Part::clone(part) }]);
     }
     let mut days = Days::new(inner, job);
     loop {
@@ -174,8 +180,7 @@ fn merge(inner: &Arc<Inner>, job: &Job) -> Result<Vec<Part>, StoreError> {
 
 /// Whether a part has rows that no longer count. When it can't be read that may be.
 fn has_gone(inner: &Arc<Inner>, job: &Job, part: &Arc<Part>) -> bool {
-    let devices = job.gone.devices_of(part);
-    let wanted = Wanted { devices, keys: Vec::new(), from: i64::MIN, to: i64::MAX };
+    let wanted = job.gone.wanted_of(part);
     let mut rows = source(inner, part, &wanted);
     rows.any(|batch| {
         let counted = batch.map(|batch| (batch.num_rows(), job.gone.filter(batch)));

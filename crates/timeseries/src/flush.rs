@@ -76,7 +76,8 @@ impl Flush {
         for (tenant, part) in &parts {
             manifest::add(db, tenant, self.shard.into(), part).await?;
         }
-        let gone = |tenant: &str| self.inner.shard(self.shard).state.read().gone(tenant);
+        let state = &self.inner.shard(self.shard).state;
+        let gone = |tenant: &str| self.inner.gone(&state.read(), tenant);
         let large = latest::update(db, &self.head, &gone, self.inner.device_bounds).await?;
         self.moved.lock().large = large;
         Ok(())

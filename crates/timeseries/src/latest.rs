@@ -255,9 +255,9 @@ impl Update<'_> {
     fn row(&self, name: &str, device: &DeviceHead, known: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         let (mut newest, gone) = (decode(known)?, self.gone.of(name));
         let count = newest.len();
-        newest.retain(|key, sample| !gone.has(key, sample.seq));
+        newest.retain(|key, sample| !gone.has(key, sample));
         let mut differs = newest.len() < count;
-        for row in Head::newest(device).filter(|row| !gone.has(self.head.key(row), row.seq)) {
+        for row in Head::newest(device).filter(|row| !gone.has_row(self.head.key(row), (row.ts, row.seq))) {
             differs |= merge(&mut newest, self.head.key(row), self.head.stored(row));
         }
         Ok(differs.then(|| encode(newest)))
@@ -279,7 +279,7 @@ pub(crate) async fn erase(
     let Some(row) = row else { return Ok(()) };
     let mut newest = decode(row.try_get("samples")?)?;
     let (count, gone) = (newest.len(), gone.of(device));
-    newest.retain(|key, sample| !gone.has(key, sample.seq));
+    newest.retain(|key, sample| !gone.has(key, sample));
     if newest.is_empty() {
         sqlx::query("DELETE FROM latest_samples WHERE tenant = $1 AND device = $2")
             .bind(tenant)

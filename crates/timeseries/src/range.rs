@@ -132,7 +132,7 @@ impl Reading {
 
     fn read(&mut self, part: &Part, wanted: &Wanted, sink: &mut dyn FnMut(&str, Stored) -> bool) {
         let gone = self.gone.of(wanted.devices.first().map_or("", |device| device));
-        let mut counting = |key: &str, sample: Stored| gone.has(key, sample.seq) || sink(key, sample);
+        let mut counting = |key: &str, sample: Stored| gone.has(key, &sample) || sink(key, sample);
         match read_part(&self.dir, &self.footers, part, wanted, &mut counting) {
             Ok(()) => self.damage.healed(&part.file),
             Err(error) => {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use drover_db::Db;
-use drover_model::{DeviceId, TelemetryKey, Tenant};
+use drover_model::{DeviceId, TelemetryKey, Tenant, Timestamp};
 use hashbrown::{HashMap, HashSet};
 use parking_lot::RwLock;
 use tokio::sync::{Mutex, Semaphore};
@@ -27,6 +27,7 @@ use crate::head::{DeviceHead, Head, HeadWriter, Row};
 use crate::latest;
 use crate::newest::Newest;
 use crate::range::{Reading, Series};
+use crate::retention::{InForce, Retention};
 use crate::sample::{RangeAnswer, RangeQuery, Sample, Stored};
 use crate::{Flush, StoreError};
 
@@ -71,6 +72,7 @@ pub(crate) struct Inner {
     pub(crate) device_bounds: DeviceBounds,
     pub(crate) footers: Arc<Footers>,
     pub(crate) damage: Arc<Damage>,
+    pub(crate) retention: RwLock<InForce>,
     /// Parts that the manifest no longer names, with their shards, until nobody reads them.
     pub(crate) leaving: parking_lot::Mutex<Vec<(u16, Arc<Part>)>>,
     /// Files that a merge could not read: never tried again by this process, also if a query can read other pages of them.
@@ -214,12 +216,13 @@ impl Store {
         // The heads first: a flush that is published in between is then seen twice, and merged, rather than not at all.
         let (heads, gone) = {
             let state = self.0.shard(shard).state.read();
-            (state.newest(tenant.as_str(), device.as_str()), state.gone(tenant.as_str()))
+            let gone = self.0.gone(&state, tenant.as_str());
+            (state.newest((tenant.as_str(), device.as_str()), &gone), gone)
         };
         let gone = gone.of(device.as_str());
         let mut newest = latest::get(self.0.db.read(), tenant.as_str(), device.as_str()).await?;
         // Before it hides something that came after the erasure with an earlier time.
-        newest.retain(|key, sample| !gone.has(key, sample.seq));
+        newest.retain(|key, sample| !gone.has(key, sample));
         for (key, sample) in heads {
             latest::merge(&mut newest, &key, sample);
         }
@@ -239,6 +242,13 @@ impl Store {
     ) -> Result<LatestPage, StoreError> {
         page::read(&self.0, tenant.as_str(), after.unwrap_or(""), limit.min(MAX_LATEST_DEVICES as usize + 1))
             .await
+    }
+
+    /// Puts other rules of retention in force, as of `now`.
+    pub fn set_retention(&self, retention: &Retention, now: Timestamp) {
+        let mut in_force = self.0.retention.write();
+        in_force.set(retention);
+        in_force.pass(now);
     }
 
     /// The folder of the files.
@@ -280,7 +290,7 @@ impl Store {
         sink: &mut dyn FnMut(&str, Stored),
     ) -> Reading {
         let state = self.0.shard(shard).state.read();
-        let gone = state.gone(tenant.as_str());
+        let gone = self.0.gone(&state, tenant.as_str());
         let gone_of_device = gone.of(wanted.devices.first().map_or("", |device| device));
         let devices = wanted.devices.iter();
         for (source, device) in devices.flat_map(|device| state.device(tenant.as_str(), device)) {
@@ -288,17 +298,18 @@ impl Store {
             let is_wanted =
                 |row: &&Row| wanted.time(row.ts) && (wanted.keys.is_empty() || numbers.contains(&row.key));
             for row in device.rows.iter().filter(is_wanted) {
-                if !gone_of_device.has(source.key(row), row.seq) {
+                if !gone_of_device.has_row(source.key(row), (row.ts, row.seq)) {
                     sink(source.key(row), source.stored(row));
                 }
             }
         }
-        let parts = state.files.get(tenant.as_str()).into_iter().flatten().filter(|part| wanted.meets(part));
+        let parts = state.files.get(tenant.as_str()).into_iter().flatten();
+        let parts = parts.filter(|part| wanted.meets(part) && !gone.has_all(part)).cloned().collect();
         Reading {
             dir: self.0.dir.clone(),
             footers: Arc::clone(&self.0.footers),
             damage: Arc::clone(&self.0.damage),
-            parts: parts.cloned().collect(),
+            parts,
             gone,
             wanted,
             range,
@@ -334,6 +345,11 @@ impl Inner {
             .get(usize::from(shard))
             .expect("a shard is below the number that the store was opened with")
     }
+
+    /// What of a tenant no longer counts, in the state of a shard.
+    pub(crate) fn gone(&self, state: &ShardState, tenant: &str) -> Gone {
+        Gone { erased: state.erasures.of(tenant).cloned(), kept: self.retention.read().of(tenant) }
+    }
 }
 
 impl ShardState {
@@ -353,11 +369,6 @@ impl ShardState {
         Some(frozen)
     }
 
-    /// What of a tenant no longer counts.
-    pub(crate) fn gone(&self, tenant: &str) -> Gone {
-        Gone { erased: self.erasures.of(tenant).cloned() }
-    }
-
     /// The frozen head first: what is live arrived later.
     fn heads(&self) -> impl Iterator<Item = &Head> {
         self.frozen.as_deref().into_iter().chain([&self.live])
@@ -371,12 +382,11 @@ impl ShardState {
         self.heads().filter_map(move |head| Some((head, head.find(tenant, device)?)))
     }
 
-    fn newest(&self, tenant: &str, device: &str) -> latest::Newest {
-        let gone = self.gone(tenant);
+    fn newest(&self, (tenant, device): (&str, &str), gone: &Gone) -> latest::Newest {
         let gone = gone.of(device);
         let mut newest = latest::Newest::new();
         for (head, device) in self.device(tenant, device) {
-            for row in Head::newest(device).filter(|row| !gone.has(head.key(row), row.seq)) {
+            for row in Head::newest(device).filter(|row| !gone.has_row(head.key(row), (row.ts, row.seq))) {
                 latest::merge(&mut newest, head.key(row), head.stored(row));
             }
         }

@@ -6,6 +6,7 @@ mod faults;
 mod model;
 mod pages;
 mod queries;
+mod retention;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -71,17 +72,7 @@ impl Place {
 
     /// The positions in the log of all rows in all files.
     fn positions(&self) -> Vec<u64> {
-        let mut all = Vec::new();
-        for path in self.files() {
-            let file = std::fs::File::open(path).unwrap();
-            let reader = ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap();
-            for batch in reader {
-                let batch = batch.unwrap();
-                let seq = batch.column_by_name("seq").unwrap().as_primitive::<Int64Type>().clone();
-                all.extend(seq.values().iter().map(|seq| seq.cast_unsigned()));
-            }
-        }
-        all
+        self.files().iter().flat_map(|path| positions(path)).collect()
     }
 
     /// Names of the files in the folder.
@@ -91,6 +82,19 @@ impl Place {
         files.sort();
         files
     }
+}
+
+/// The positions in the log of all rows in a file.
+fn positions(path: &std::path::Path) -> Vec<u64> {
+    let file = std::fs::File::open(path).unwrap();
+    let reader = ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap();
+    let mut all = Vec::new();
+    for batch in reader {
+        let batch = batch.unwrap();
+        let seq = batch.column_by_name("seq").unwrap().as_primitive::<Int64Type>().clone();
+        all.extend(seq.values().iter().map(|seq| seq.cast_unsigned()));
+    }
+    all
 }
 
 async fn open(db: &Db, dir: &tempfile::TempDir) -> Store {

@@ -180,6 +180,7 @@ impl Output<'_> {
             points: 0,
             size_bytes: 0,
             clean_to: 0,
+            trimmed: 0,
         };
         let mut columns = Columns::default();
         for (name, device) in devices {

@@ -24,22 +24,33 @@ pub(crate) struct Job {
     pub(crate) clean_to: u64,
 }
 
-/// The first merge that is due: for fewer files, or, when there are few enough, to let go of rows that no longer count.
+/// Why a merge is due, the most pressing reason first.
+#[derive(Clone, Copy)]
+enum Reason {
+    /// Nothing of a file is kept.
+    TooOld,
+    /// There are too many files.
+    TooMany,
+    /// A file may have rows that no longer count.
+    Gone,
+}
+
+/// The first merge that is due.
 pub(crate) fn choose(inner: &Inner, files: usize, now: Timestamp) -> Option<Job> {
     let quarantined = inner.quarantined.lock().clone();
     // What can't be read stays as it is.
     let is_readable = |part: &&Arc<Part>| !inner.damage.has(&part.file) && !quarantined.contains(&part.file);
     let is_readable: &dyn Fn(&&Arc<Part>) -> bool = &is_readable;
-    for cleaning in [false, true] {
+    for reason in [Reason::TooOld, Reason::TooMany, Reason::Gone] {
         for (shard, slot) in (0..).zip(&inner.shards) {
             let state = slot.state.read();
-            let due = if cleaning {
-                with_gone(&state, is_readable)
-            } else {
-                too_many(&state, (files, day(now.as_micros())), is_readable)
+            let due = match reason {
+                Reason::TooOld => too_old(inner, &state),
+                Reason::TooMany => too_many(&state, (files, day(now.as_micros())), is_readable),
+                Reason::Gone => with_gone(inner, &state, is_readable),
             };
             if let Some((tenant, parts)) = due {
-                let (gone, clean_to) = (state.gone(tenant), state.erasures.applied());
+                let (gone, clean_to) = (inner.gone(&state, tenant), state.erasures.applied());
                 return Some(Job { shard, tenant: tenant.into(), parts, gone, clean_to });
             }
         }
@@ -49,6 +60,16 @@ pub(crate) fn choose(inner: &Inner, files: usize, now: Timestamp) -> Option<Job>
 
 /// The tenant and what of it is to be merged.
 type Due<'a> = Option<(&'a str, Vec<Arc<Part>>)>;
+
+/// Parts of which nothing is kept. They need not be read.
+fn too_old<'a>(inner: &Inner, state: &'a ShardState) -> Due<'a> {
+    state.files.iter().find_map(|(tenant, parts)| {
+        let gone = inner.gone(state, tenant);
+        let due: Vec<Arc<Part>> =
+            parts.iter().filter(|part| gone.has_all(part)).take(MAX_PARTS).cloned().collect();
+        (!due.is_empty()).then_some((&**tenant, due))
+    })
+}
 
 fn too_many<'a>(
     state: &'a ShardState,
@@ -69,12 +90,12 @@ fn too_many<'a>(
 
 /// A merged file that may have rows which no longer count; or files of flushes, with what other tenants have in them, whose turn
 /// is first: a file goes when the last part of it is merged.
-fn with_gone<'a>(state: &'a ShardState, is_readable: &dyn Fn(&&Arc<Part>) -> bool) -> Due<'a> {
+fn with_gone<'a>(inner: &Inner, state: &'a ShardState, is_readable: &dyn Fn(&&Arc<Part>) -> bool) -> Due<'a> {
     let mut files: HashSet<&str> = HashSet::new();
     let mut losing: HashSet<&str> = HashSet::new();
     for (tenant, parts) in &state.files {
-        let gone = state.gone(tenant);
-        for part in parts.iter().filter(is_readable).filter(|part| gone.meets(part, &[])) {
+        let gone = inner.gone(state, tenant);
+        for part in parts.iter().filter(is_readable).filter(|part| gone.is_due(part)) {
             if part.level == Level::Merged {
                 return Some((tenant, vec![Arc::clone(part)]));
             }

@@ -104,6 +104,7 @@ impl<'a> Days<'a> {
             points: 0,
             size_bytes: 0,
             clean_to: self.job.clean_to,
+            trimmed: 0,
         };
         Ok(DayFile { file, part })
     }
@@ -111,7 +112,7 @@ impl<'a> Days<'a> {
     /// Ends a pass; whether there is no other.
     pub(crate) fn is_done(&mut self) -> Result<bool, StoreError> {
         for file in std::mem::take(&mut self.open).into_values() {
-            self.done.push(file.finish(&self.job.tenant)?);
+            self.done.push(file.finish(self.job)?);
         }
         let next: BTreeSet<i64> = self.later.iter().copied().take(OPEN_DAYS).collect();
         self.later.retain(|day| !next.contains(day));
@@ -151,11 +152,12 @@ impl DayFile {
         self.file.write(rows)
     }
 
-    fn finish(mut self, tenant: &str) -> Result<Part, StoreError> {
+    fn finish(mut self, job: &Job) -> Result<Part, StoreError> {
+        self.part.trimmed = job.gone.trimmed(self.part.max_ts);
         self.file.encode(|writer| {
             writer.flush()?;
             settle_part(writer, &mut self.part);
-            note_tenants(writer, [(tenant, &self.part)].into_iter());
+            note_tenants(writer, [(&*job.tenant, &self.part)].into_iter());
             Ok(())
         })?;
         self.file.finish()?;

@@ -157,9 +157,11 @@ fn sources(store: &Store, reading: &Reading) -> Vec<(Vec<Source>, Gone)> {
     let of_shard = |shard: &crate::store::ShardSlot| {
         let (live, frozen, parts, gone) = {
             let state = shard.state.read();
-            let parts = state.files.get(tenant).into_iter().flatten().filter(|part| wanted.meets(part));
+            let gone = store.0.gone(&state, tenant);
+            let parts = state.files.get(tenant).into_iter().flatten();
+            let parts = parts.filter(|part| wanted.meets(part) && !gone.has_all(part));
             let parts = parts.cloned().collect::<Vec<_>>();
-            (state.live.select(tenant, wanted), state.frozen.clone(), parts, state.gone(tenant))
+            (state.live.select(tenant, wanted), state.frozen.clone(), parts, gone)
         };
         let heads = live.map(Arc::new).into_iter().chain(frozen).filter_map(of_head);
         (heads.chain(parts.into_iter().map(of_file)).collect(), gone)

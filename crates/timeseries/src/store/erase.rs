@@ -25,7 +25,7 @@ impl Store {
         let unrecorded = self.0.shard(shard).state.read().erasures.unrecorded(below);
         for erasure in unrecorded {
             erasures::put(db, &erasure).await?;
-            let gone = self.0.shard(shard).state.read().gone(&erasure.tenant);
+            let gone = self.0.gone(&self.0.shard(shard).state.read(), &erasure.tenant);
             latest::erase(db, &erasure.tenant, &erasure.device, &gone).await?;
         }
         Ok(())

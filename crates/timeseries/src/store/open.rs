@@ -23,6 +23,7 @@ pub(super) async fn open(db: Db, dir: PathBuf, options: StoreOptions) -> Result<
         (1, "points", include_str!("../../migrations/0001_points.sql")),
         (2, "levels", include_str!("../../migrations/0002_levels.sql")),
         (3, "erasures", include_str!("../../migrations/0003_erasures.sql")),
+        (4, "trimmed", include_str!("../../migrations/0004_trimmed.sql")),
     ]);
     db.migrate("timeseries", &set).await?;
     let listed = manifest::list(db.read()).await?;
@@ -68,6 +69,7 @@ pub(super) async fn open(db: Db, dir: PathBuf, options: StoreOptions) -> Result<
         device_bounds: options.device_bounds,
         footers: Arc::new(Footers::new(options.footer_cache_bytes)),
         damage,
+        retention: RwLock::default(),
         leaving: Mutex::default(),
         quarantined: Mutex::default(),
         reads: Arc::new(Semaphore::new(options.concurrent_reads.max(1))),
