@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use prost::Message;
 
-const FILES: [&str; 11] = [
+const FILES: [&str; 13] = [
     "drover/backbone/v1/record.proto",
     "drover/devices/v1/devices.proto",
     "drover/mqtt/v1/sessions.proto",
@@ -14,8 +14,10 @@ const FILES: [&str; 11] = [
     "drover/provisioning/v1/tenants.proto",
     "drover/sessions/v1/journal.proto",
     "drover/stream/v1/backups.proto",
+    "drover/stream/v1/erasures.proto",
     "drover/stream/v1/feed.proto",
     "drover/stream/v1/publish.proto",
+    "drover/stream/v1/retention.proto",
     "drover/stream/v1/telemetry.proto",
 ];
 

@@ -37,8 +37,27 @@ async fn a_device_lives_from_create_to_delete() {
     assert!(credentials[0].get("secret").is_none(), "{credentials}");
     succeeds(&server, &format!("credential delete pump-1 {credential}")).await;
     assert_eq!(succeeds(&server, "credential list pump-1 -o json").await.trim(), "[]");
+    let (code, problem) = fails(&server, "device erase pump-1 --keys a,b").await;
+    assert!(code == Some(2) && problem.contains("erases a and b that pump-1 measured"), "{code:?} {problem}");
+    succeeds(&server, "device erase pump-1 --keys a,b --yes").await;
+    succeeds(&server, "device erase pump-1 --yes").await;
     succeeds(&server, "device delete pump-1").await;
     assert_eq!(fails(&server, "device get pump-1").await.0, Some(3));
+    assert_eq!(fails(&server, "device erase pump-1 --yes").await.0, Some(3));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn rules_of_retention_are_set_shown_and_cleared() {
+    let server = Drover::start().await;
+    assert!(succeeds(&server, "retention get").await.contains("for ever"));
+    let set = succeeds(&server, "retention set 90 debug.*=7").await;
+    let lines: Vec<Vec<&str>> = set.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(lines, [vec!["KEYS", "DAYS"], vec!["debug.*", "7"], vec!["all", "others", "90"]]);
+    let (code, problem) = fails(&server, "retention set debug+=7").await;
+    assert!(code == Some(1) && problem.contains("keys"), "{code:?} {problem}");
+    succeeds(&server, "retention clear").await;
+    assert_eq!(succeeds(&server, "retention get -o json").await.matches("items").count(), 1);
     server.stop().await;
 }
 

@@ -26,6 +26,7 @@ mod metrics;
 mod openapi;
 mod page;
 mod query;
+mod retention;
 mod router;
 mod server;
 mod sessions;
@@ -45,8 +46,10 @@ use drover_proto::provisioning::v1::api_keys_client::ApiKeysClient;
 use drover_proto::provisioning::v1::credentials_client::CredentialsClient;
 use drover_proto::provisioning::v1::tenants_client::TenantsClient;
 use drover_proto::stream::v1::backups_client::BackupsClient;
+use drover_proto::stream::v1::erasures_client::ErasuresClient;
 use drover_proto::stream::v1::feed_client::FeedClient;
 use drover_proto::stream::v1::publisher_client::PublisherClient;
+use drover_proto::stream::v1::retention_client::RetentionClient;
 use drover_proto::stream::v1::telemetry_client::TelemetryClient;
 use drover_rpc::Link;
 use drover_runtime::traces::Traces;
@@ -69,6 +72,8 @@ pub(crate) struct Api {
     telemetry: TelemetryClient<Link>,
     publisher: PublisherClient<Link>,
     feed: FeedClient<Link>,
+    erasures: ErasuresClient<Link>,
+    retention: RetentionClient<Link>,
     backups: BackupsClient<Link>,
     sessions: SessionsClient<Link>,
     live: Live,
@@ -126,6 +131,8 @@ impl Api {
             credentials: CredentialsClient::new(peers.link("provisioning")),
             api_keys: ApiKeysClient::new(peers.link("provisioning")),
             devices: DevicesClient::new(peers.link("devices")),
+            erasures: ErasuresClient::new(peers.link("stream")),
+            retention: RetentionClient::new(peers.link("stream")),
             telemetry: TelemetryClient::new(peers.link("stream")).max_decoding_message_size(MAX_ANSWER_BYTES),
             publisher: PublisherClient::new(peers.link("stream")),
             feed: FeedClient::new(peers.link("stream")).max_decoding_message_size(MAX_ANSWER_BYTES),

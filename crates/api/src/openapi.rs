@@ -72,7 +72,7 @@ pub fn finish(document: &mut Document) {
         components.responses.insert(name.to_owned(), RefOr::T(problem(description)));
     }
     for item in document.paths.paths.values_mut() {
-        let operations = [&mut item.get, &mut item.post, &mut item.patch, &mut item.delete];
+        let operations = [&mut item.get, &mut item.post, &mut item.put, &mut item.patch, &mut item.delete];
         for operation in operations.into_iter().flatten() {
             if operation.security.is_none() {
                 complete(operation);

@@ -15,7 +15,8 @@ use crate::extract::{Known, MAX_BODY_BYTES, refuse_unknown};
 use crate::metrics::Requests;
 use crate::{Api, admission, api_keys, auth, backups, credentials, dead_letters, devices, docs, events};
 use crate::{
-    health, latest, ledger, live, metrics, openapi, query, sessions, telemetry, tenants, topics, trace,
+    health, latest, ledger, live, metrics, openapi, query, retention, sessions, telemetry, tenants, topics,
+    trace,
 };
 
 /// All of it. From the outside in: counting, traces, panics, then for what needs a token room, deadline and
@@ -43,6 +44,7 @@ fn routes(api: &Arc<Api>) -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(api_keys::create, api_keys::list))
         .routes(routes!(api_keys::get, api_keys::delete))
         .routes(routes!(backups::create))
+        .routes(routes!(retention::get, retention::set, retention::delete))
         .route_layer(from_fn(auth::refuse_keys));
     let protected = OpenApiRouter::<Arc<Api>>::new()
         .merge(administration)
@@ -50,7 +52,7 @@ fn routes(api: &Arc<Api>) -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(devices::get::get, devices::update::update, devices::delete::delete))
         .routes(routes!(credentials::create, credentials::list))
         .routes(routes!(credentials::delete))
-        .routes(routes!(telemetry::range::range, telemetry::publish::publish))
+        .routes(routes!(telemetry::range::range, telemetry::publish::publish, telemetry::erase::erase))
         .routes(routes!(latest::of_device))
         .routes(routes!(latest::of_all))
         .routes(routes!(events::list))

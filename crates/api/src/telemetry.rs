@@ -1,5 +1,6 @@
-//! What one device measured: the JSON of a sample, ranges of time, and what is published on its behalf.
+//! What one device measured: the JSON of a sample, ranges of time, what is published on its behalf, and letting go of it.
 
+pub mod erase;
 pub mod publish;
 pub mod range;
 

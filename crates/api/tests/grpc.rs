@@ -49,6 +49,7 @@ impl Grpc {
             max_requests: 16,
             max_live_streams: 16,
             max_grpc_calls,
+            websocket_origins: Vec::new(),
         };
         let door = drover_api::front_door(&config, &rest.world.env).unwrap();
         Self { rest, door }

@@ -149,6 +149,25 @@ async fn lists_of_the_stream_service_hand_on_size_and_token() {
 }
 
 #[tokio::test]
+async fn telemetry_is_erased_of_all_keys_or_of_some_and_never_by_an_empty_list() {
+    let rest = Rest::start().await;
+    rest.call("POST /v1/devices", r#"{"id":"pump-7"}"#).await;
+    for (query, status) in [
+        ("", StatusCode::NO_CONTENT),
+        ("?keys=a,b/c", StatusCode::NO_CONTENT),
+        ("?keys=", StatusCode::BAD_REQUEST),
+    ] {
+        let answer = rest.call(&format!("DELETE /v1/devices/pump-7/telemetry{query}"), "").await;
+        assert_eq!(answer.status, status, "{query}");
+    }
+    let unknown = rest.call("DELETE /v1/devices/pump-8/telemetry", "").await;
+    assert_eq!(unknown.status, StatusCode::NOT_FOUND);
+    assert_eq!(rest.world.erased.asked(), ["pump-7@default ", "pump-7@default a,b/c"]);
+    assert_eq!(rest.call("DELETE /v1/devices/pump-7", "").await.status, StatusCode::NO_CONTENT);
+    assert_eq!(rest.world.erased.asked().len(), 3);
+}
+
+#[tokio::test]
 async fn telemetry_is_read_as_it_is_asked_for() {
     let rest = Rest::start().await;
     rest.call("POST /v1/devices", r#"{"id":"pump-7"}"#).await;

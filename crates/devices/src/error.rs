@@ -30,6 +30,8 @@ pub enum Error {
     TooManyIds,
     #[error("the device's credentials could not be removed: {}", .0.message())]
     Provisioning(Status),
+    #[error("the device is deleted, but what it measured is not erased yet: {}; delete it again, or it is done later", .0.message())]
+    Erasing(Status),
     #[error("device {device} has the impossible version {version}")]
     ImpossibleVersion { device: DeviceId, version: i64 },
     #[error(transparent)]
@@ -49,7 +51,7 @@ impl Error {
             Self::NotFound(_) => Kind::NotFound,
             Self::Changed { .. } => Kind::Conflict,
             Self::TooManyLabels(_) => Kind::Exhausted,
-            Self::Provisioning(status) => drover_rpc::kind_of(status),
+            Self::Provisioning(status) | Self::Erasing(status) => drover_rpc::kind_of(status),
             Self::ImpossibleVersion { .. } => Kind::Internal,
             Self::Db(error) => error.kind(),
         }

@@ -1,7 +1,7 @@
 //! All SQL of the registry.
 
 use drover_db::{Db, Transaction};
-use drover_model::{Device, DeviceId, Labels, Tenant, Timestamp};
+use drover_model::{Device, DeviceId, Labels, Tenant, TenantId, Timestamp};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row, SqliteExecutor};
 
@@ -10,7 +10,22 @@ use crate::labels::MAX_LABELS;
 use crate::registry::Change;
 use drover_rpc::Page;
 
-const MIGRATIONS: &[(i64, &str, &str)] = &[(1, "devices", include_str!("../migrations/0001_devices.sql"))];
+const MIGRATIONS: &[(i64, &str, &str)] = &[
+    (1, "devices", include_str!("../migrations/0001_devices.sql")),
+    (2, "deletions", include_str!("../migrations/0002_deletions.sql")),
+];
+
+/// What became of a new device.
+#[derive(Debug)]
+pub enum Inserted {
+    Done,
+    Exists,
+    /// One with this id was deleted, and what it measured is not erased yet.
+    Deleting,
+}
+
+/// Deletions that are taken up again at a time.
+const DELETIONS: i64 = 256;
 
 /// What became of a change.
 #[derive(Debug)]
@@ -33,9 +48,11 @@ impl Store {
         Ok(Self { db })
     }
 
-    /// Whether the id was free.
-    pub async fn insert(&self, tenant: &Tenant, device: &Device) -> Result<bool, Error> {
+    pub async fn insert(&self, tenant: &Tenant, device: &Device) -> Result<Inserted, Error> {
         let mut tx = self.db.begin().await?;
+        if is_deleting(&mut *tx, tenant, &device.id).await? {
+            return Ok(Inserted::Deleting);
+        }
         let done = sqlx::query(
             "INSERT INTO devices (tenant, id, profile, created_us, version) VALUES ($1, $2, $3, $4, $5) \
              ON CONFLICT (tenant, id) DO NOTHING",
@@ -48,11 +65,11 @@ impl Store {
         .execute(&mut *tx)
         .await?;
         if done.rows_affected() == 0 {
-            return Ok(false);
+            return Ok(Inserted::Exists);
         }
         set_labels(&mut tx, tenant, &device.id, &device.labels).await?;
         tx.commit().await?;
-        Ok(true)
+        Ok(Inserted::Done)
     }
 
     pub async fn get(&self, tenant: &Tenant, id: &DeviceId) -> Result<Option<Device>, Error> {
@@ -122,7 +139,7 @@ impl Store {
         }
     }
 
-    /// Whether it was there. Its labels go with it.
+    /// Whether it was there. Its labels go with it; that it was deleted is noted until [`Self::deleted`].
     pub async fn delete(&self, tenant: &Tenant, id: &DeviceId) -> Result<bool, Error> {
         let mut tx = self.db.begin().await?;
         let done = sqlx::query("DELETE FROM devices WHERE tenant = $1 AND id = $2")
@@ -130,9 +147,61 @@ impl Store {
             .bind(id.as_str())
             .execute(&mut *tx)
             .await?;
+        if done.rows_affected() == 0 {
+            return Ok(false);
+        }
+        sqlx::query("INSERT INTO deletions (tenant, device) VALUES ($1, $2) ON CONFLICT DO NOTHING")
+            .bind(tenant.as_str())
+            .bind(id.as_str())
+            .execute(&mut *tx)
+            .await?;
         tx.commit().await?;
-        Ok(done.rows_affected() == 1)
+        Ok(true)
     }
+
+    /// Whether it was deleted and what it measured is not erased yet.
+    pub async fn is_deleting(&self, tenant: &Tenant, id: &DeviceId) -> Result<bool, Error> {
+        is_deleting(self.db.read(), tenant, id).await
+    }
+
+    /// Tenants and ids of some such devices.
+    pub async fn deleting(&self) -> Result<Vec<(Tenant, DeviceId)>, Error> {
+        let rows = sqlx::query("SELECT tenant, device FROM deletions LIMIT $1")
+            .bind(DELETIONS)
+            .fetch_all(self.db.read())
+            .await?;
+        let read = |row: &SqliteRow| {
+            let tenant = TenantId::parse(row.try_get(0)?)?;
+            Ok((vouched(tenant), DeviceId::parse(row.try_get(1)?)?))
+        };
+        rows.iter().map(read).collect()
+    }
+
+    /// Notes that what it measured is erased.
+    pub async fn deleted(&self, tenant: &Tenant, id: &DeviceId) -> Result<(), Error> {
+        let mut tx = self.db.begin().await?;
+        sqlx::query("DELETE FROM deletions WHERE tenant = $1 AND device = $2")
+            .bind(tenant.as_str())
+            .bind(id.as_str())
+            .execute(&mut *tx)
+            .await?;
+        tx.commit().await?;
+        Ok(())
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the row was written for a tenant that was authenticated")]
+fn vouched(tenant: TenantId) -> Tenant {
+    Tenant::authenticated(tenant)
+}
+
+async fn is_deleting(db: impl SqliteExecutor<'_>, tenant: &Tenant, id: &DeviceId) -> Result<bool, Error> {
+    let row = sqlx::query("SELECT 1 FROM deletions WHERE tenant = $1 AND device = $2")
+        .bind(tenant.as_str())
+        .bind(id.as_str())
+        .fetch_optional(db)
+        .await?;
+    Ok(row.is_some())
 }
 
 async fn get(db: impl SqliteExecutor<'_>, tenant: &Tenant, id: &DeviceId) -> Result<Option<Device>, Error> {

@@ -142,3 +142,29 @@ async fn deleting_a_device_removes_its_credentials_and_tells_the_gateways() {
     assert_eq!(delete().await.unwrap_err().code(), Code::NotFound);
     create(&world, "default", "a.1", &[]).await.unwrap();
 }
+
+#[tokio::test]
+async fn what_a_deleted_device_measured_is_erased_before_one_can_be_made_anew() {
+    let world = World::start().await;
+    create(&world, "default", "a.1", &[]).await.unwrap();
+    let delete = || async {
+        client(&world)
+            .delete_device(request(&tenant("default"), DeleteDeviceRequest { id: "a.1".into() }))
+            .await
+    };
+    world.erased.set_away(true);
+    let error = delete().await.unwrap_err();
+    assert!(error.code() == Code::Unavailable && error.message().contains("not erased yet"), "{error}");
+    assert_eq!(list(&world, "default", ListDevicesRequest::default()).await.unwrap().0, Vec::<String>::new());
+    assert_eq!(create(&world, "default", "a.1", &[]).await.unwrap_err().code(), Code::Unavailable);
+    world.erased.set_away(false);
+    create(&world, "default", "a.1", &[]).await.unwrap();
+    assert_eq!(world.erased.asked(), ["a.1@default "]);
+
+    world.erased.set_away(true);
+    delete().await.unwrap_err();
+    world.erased.set_away(false);
+    delete().await.unwrap();
+    assert_eq!(world.erased.asked().len(), 2);
+    assert_eq!(delete().await.unwrap_err().code(), Code::NotFound);
+}

@@ -9,7 +9,8 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use crate::client::{CONNECTION, Target};
 use crate::commands::{
     api_key, backup, completions, configuration, context, credential, deadletters, demo, device, doctor,
-    export, health, ledger, login, man, query, restore, session, sim, tail, telemetry, tenant, topic, watch,
+    export, health, ledger, login, man, query, restore, retention, session, sim, tail, telemetry, tenant,
+    topic, watch,
 };
 use crate::failure::{Failure, Outcome};
 use crate::output::{Format, Output, note};
@@ -85,6 +86,9 @@ enum Command {
     Telemetry(telemetry::TelemetryArgs),
     /// Simulate a fleet, and count what of its messages is lost or doubled
     Sim(sim::SimArgs),
+    /// How long points are kept
+    #[command(subcommand)]
+    Retention(retention::RetentionCommand),
     /// Ask in SQL: once, or in a shell
     Query(query::QueryArgs),
     /// History into a file, Parquet or CSV
@@ -201,6 +205,7 @@ async fn remote(command: Command, target: &Target, output: Output) -> Outcome {
         Command::Tenant(command) => tenant::run(command, target, output).await,
         Command::Session(command) => session::run(command, target, output).await,
         Command::Topic(command) => topic::run(command, target, output).await,
+        Command::Retention(command) => retention::run(command, target, output).await,
         Command::Telemetry(args) => telemetry::run(args, target, output).await,
         Command::Query(args) => query::run(args, target, output).await,
         Command::Export(args) => export::run(args, target, output).await,

@@ -17,6 +17,7 @@ pub mod login;
 pub mod man;
 pub mod query;
 pub mod restore;
+pub mod retention;
 pub mod session;
 pub mod sim;
 pub mod tail;

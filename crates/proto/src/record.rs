@@ -199,7 +199,7 @@ mod tests {
     proptest! {
         #[test]
         fn written_and_read_as_the_generated_code_does(
-            tenant in ".{0,9}", device in ".{0,200}", channel in 0..4i32, content_type in ".{0,9}",
+            tenant in ".{0,9}", device in ".{0,200}", channel in 0..6i32, content_type in ".{0,9}",
             payload in prop::collection::vec(any::<u8>(), 0..300), received_us in any::<i64>(), topic in ".{0,9}",
             traceparent in ".{0,60}", session in any::<u64>(), packet_id in any::<u32>(),
         ) {

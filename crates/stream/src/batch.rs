@@ -4,7 +4,7 @@ use bytes::Bytes;
 use drover_backbone::{Frame, Offset, sequence};
 use drover_model::Flags;
 use drover_proto::RecordView;
-use drover_proto::backbone::v1::{Channel, RefusedCounts};
+use drover_proto::backbone::v1::{Channel, Erase, RefusedCounts};
 use drover_timeseries::{HeadWriter, OverBounds};
 use prost::Message as _;
 
@@ -37,16 +37,25 @@ pub(crate) struct DeadLetter {
     pub(crate) payload: Bytes,
 }
 
-/// What goes into tables rather than into the head.
+/// A device's events before a position of the log, which are to be deleted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ErasedEvents {
+    pub(crate) tenant: String,
+    pub(crate) device: String,
+    pub(crate) below: i64,
+}
+
+/// What goes into tables rather than into the head, or out of them.
 #[derive(Debug, Default)]
 pub(crate) struct Rows {
     pub(crate) events: Vec<Event>,
     pub(crate) dead_letters: Vec<DeadLetter>,
+    pub(crate) erased: Vec<ErasedEvents>,
 }
 
 impl Rows {
     pub(crate) fn is_empty(&self) -> bool {
-        self.events.is_empty() && self.dead_letters.is_empty()
+        self.events.is_empty() && self.dead_letters.is_empty() && self.erased.is_empty()
     }
 }
 
@@ -70,6 +79,7 @@ pub(crate) struct Outcome {
     pub(crate) over_device_bounds: u64,
     pub(crate) unreadable: u64,
     pub(crate) times_replaced: u64,
+    pub(crate) erasures: u64,
 }
 
 /// Applies records to a head.
@@ -135,6 +145,10 @@ impl Decoder {
             Channel::Event => self.event(record, seq, outcome),
             Channel::Refused => {
                 refused(record, outcome);
+                return false;
+            }
+            Channel::Erase => {
+                erase(head, record, seq, outcome);
                 return false;
             }
             Channel::Session | Channel::Unspecified => {
@@ -217,7 +231,7 @@ fn dead_letter(record: &RecordView<'_>, seq: u64, reason: String) -> DeadLetter 
     let topic = match record.channel {
         _ if !record.topic.is_empty() => record.topic,
         Channel::Event => drover_model::Channel::Event.topic(),
-        Channel::Telemetry | Channel::Refused | Channel::Session | Channel::Unspecified => {
+        Channel::Telemetry | Channel::Refused | Channel::Erase | Channel::Session | Channel::Unspecified => {
             drover_model::Channel::Telemetry.topic()
         }
     };
@@ -239,6 +253,22 @@ fn refused(record: &RecordView<'_>, outcome: &mut Outcome) {
     };
     let counts = Counts { refused: refused.by_reason.into_iter().collect(), ..Counts::default() };
     tenant_counts(&mut outcome.counts, record.tenant).add(&counts);
+}
+
+fn erase(head: &mut HeadWriter<'_>, record: &RecordView<'_>, seq: u64, outcome: &mut Outcome) {
+    let Ok(Erase { keys }) = Erase::decode(record.payload) else {
+        outcome.unreadable += 1;
+        return;
+    };
+    outcome.erasures += 1;
+    head.erase(record.tenant, record.device, keys.iter().map(String::as_str), seq);
+    if keys.is_empty() {
+        outcome.rows.erased.push(ErasedEvents {
+            tenant: record.tenant.to_owned(),
+            device: record.device.to_owned(),
+            below: seq.cast_signed(),
+        });
+    }
 }
 
 fn tenant_counts<'a>(counts: &'a mut ByTenant, tenant: &str) -> &'a mut Counts {

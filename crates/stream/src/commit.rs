@@ -1,7 +1,7 @@
-//! Makes what was applied durable together with the offset that covers it: file, manifest, latest values, counts and offset, in one
-//! transaction. A failure leaves everything as it was; the worker tries again.
+//! Makes what was applied durable together with the offset that covers it: file, manifest, latest values, erasures, counts and offset, in
+//! one transaction. A failure leaves everything as it was; the worker tries again.
 
-use drover_backbone::{Log, Offset, Shard, Stream};
+use drover_backbone::{Log, Offset, Shard, Stream, sequence};
 
 use crate::error::Error;
 use crate::ledger::ByTenant;
@@ -45,12 +45,15 @@ impl Committer {
         if let Some(flush) = &flush {
             flush.record(&mut tx).await?;
         }
+        let below = sequence(next, 0);
+        self.points.record_erasures(shard.0, below, &mut tx).await?;
         store::add_counts(&mut tx, counts).await?;
         store::set_offset(&mut tx, Stream::Telemetry.as_str(), shard, next).await?;
         tx.commit().await?;
         if let Some(flush) = flush {
             flush.publish();
         }
+        self.points.erasures_recorded(shard.0, below);
         Ok(())
     }
 }

@@ -32,6 +32,8 @@ pub struct Config {
     pub events_per_tenant: u32,
     /// Bytes of them.
     pub events_bytes_per_tenant: u64,
+    /// Days that points are kept of which no rule of their tenant speaks; 0 for ever.
+    pub retention_days: u32,
     /// Files of flushes that are merged at a time.
     pub compact_files: usize,
     /// Memory that one query may have, in bytes.
@@ -64,6 +66,7 @@ impl Section for Config {
         ("dead_letters_bytes_per_tenant", 1_048_576, 1_099_511_627_776),
         ("events_per_tenant", 1, 100_000_000),
         ("events_bytes_per_tenant", 1_048_576, 1_099_511_627_776),
+        ("retention_days", 0, 36_500),
         ("compact_files", 2, 64),
         ("query_memory_bytes", 1_048_576, 1_099_511_627_776),
         ("query_timeout_s", 1, 3_600),

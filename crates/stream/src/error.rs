@@ -21,10 +21,12 @@ pub(crate) enum Error {
     TooManySubscriptions { setting: &'static str },
     #[error(transparent)]
     Page(#[from] drover_rpc::PageError),
-    #[error(
-        "the log of the time before this start is still being read; pending and accepted are not known yet"
-    )]
+    #[error("the log of the time before this start is still being read; ask again in a moment")]
     Starting,
+    #[error("the erasure is not applied yet; it may be in the log, and is applied then; ask again later")]
+    EraseLate,
+    #[error("the server is stopping")]
+    Stopping,
     #[error(transparent)]
     Db(#[from] drover_db::DbError),
     #[error(transparent)]
@@ -41,7 +43,7 @@ impl Error {
             }
             Self::NoGroup(_) => Kind::NotFound,
             Self::TooManyGroups(_) | Self::TooManySubscriptions { .. } => Kind::Exhausted,
-            Self::Starting => Kind::Unavailable,
+            Self::Starting | Self::EraseLate | Self::Stopping => Kind::Unavailable,
             Self::Db(error) => error.kind(),
             Self::Points(error) => error.kind(),
             Self::Query(error) => error.kind(),

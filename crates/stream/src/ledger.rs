@@ -1,10 +1,10 @@
 //! The balance of each tenant, in records: accepted = stored + dead-lettered + pending.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use drover_backbone::Log;
+use tokio::sync::watch;
 
 /// What one batch, or one commit, adds to a tenant's balance.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -59,7 +59,7 @@ pub(crate) struct Ledger {
     log: Log,
     entries: Arc<Mutex<HashMap<Box<str>, Entry>>>,
     /// Whether everything that lay in the log at the start is counted.
-    complete: Arc<AtomicBool>,
+    complete: Arc<watch::Sender<bool>>,
 }
 
 impl Ledger {
@@ -72,7 +72,14 @@ impl Ledger {
 
     /// Says that everything that lay in the log at the start was added.
     pub(crate) fn replayed(&self) {
-        self.complete.store(true, Ordering::Release);
+        self.complete.send_replace(true);
+    }
+
+    /// Resolves when everything that lay in the log at the start is applied: before, what is read may lack some of it, or show what
+    /// was erased.
+    pub(crate) async fn caught_up(&self) {
+        // It lives as long as this.
+        let _ = self.complete.subscribe().wait_for(|complete| *complete).await;
     }
 
     /// Adds what was applied. `replayed` records lay in the log when this process opened it; the log counts the others itself.
@@ -90,7 +97,7 @@ impl Ledger {
     /// One tenant's balance; none before the replay's end, when it is not known how many records of whom the log holds.
     /// Accepted is taken after the counts, so pending is never negative.
     pub(crate) fn balance(&self, tenant: &str) -> Option<Balance> {
-        if !self.complete.load(Ordering::Acquire) {
+        if !*self.complete.borrow() {
             return None;
         }
         let (counts, recovered) = {

@@ -2,15 +2,16 @@
 //! ledger, and answers questions about all of it.
 //!
 //! `pipeline` reads and decides when to commit; `batch` turns records into points and rows, as `reading` understands them; `commit` makes
-//! them durable with the offset that they cover; `compaction` merges files; `store` holds the SQL; `tables` is what queries see beside
-//! points; `service` answers; `feed` follows the log for others; `publisher` takes what applications send on behalf of devices; `backup`
-//! copies all of it and the rest of the installation.
+//! them durable with the offset that they cover; `compaction` merges files; `erase` lets go of what a device measured, `retention` of what is
+//! too old; `store` holds the SQL; `tables` is what queries see beside points; `service` answers; `feed` follows the log for others;
+//! `publisher` takes what applications send on behalf of devices; `backup` copies all of it and the rest of the installation.
 
 mod backup;
 mod batch;
 mod commit;
 mod compaction;
 mod config;
+mod erase;
 mod error;
 mod feed;
 mod ledger;
@@ -19,6 +20,7 @@ mod notify;
 mod pipeline;
 mod publisher;
 mod reading;
+mod retention;
 mod service;
 mod store;
 mod tables;
@@ -30,8 +32,10 @@ use anyhow::Context as _;
 use drover_gateway::Ingress;
 use drover_proto::devices::v1::devices_client::DevicesClient;
 use drover_proto::stream::v1::backups_server::BackupsServer;
+use drover_proto::stream::v1::erasures_server::ErasuresServer;
 use drover_proto::stream::v1::feed_server::FeedServer;
 use drover_proto::stream::v1::publisher_server::PublisherServer;
+use drover_proto::stream::v1::retention_server::RetentionServer;
 use drover_proto::stream::v1::telemetry_server::TelemetryServer;
 use drover_runtime::{Env, Part};
 use drover_timeseries::{DeviceBounds, Engine, QueryBounds, StoreOptions};
@@ -56,13 +60,18 @@ pub async fn build(config: Config, env: &Env) -> anyhow::Result<Part> {
     let points = drover_timeseries::Store::open(env.db.clone(), env.data_dir.join(backup::POINTS), options)
         .await
         .context("opening the time-series files")?;
+    let retention =
+        retention::Retention::open(store.clone(), points.clone(), config.retention_days, env.clock.clone());
+    let retention = retention.await.context("the rules of retention")?;
     let ledger = ledger::Ledger::new(env.log.clone(), store.counts().await?);
+    let applied = erase::Applied::new(env.log.shards());
     let context = pipeline::Context {
         config,
         env: env.clone(),
         store: store.clone(),
         points: points.clone(),
         ledger: ledger.clone(),
+        applied: applied.clone(),
         metrics: metrics::StreamMetrics::register(&env.metrics),
         health: env.health.part("stream"),
     };
@@ -74,6 +83,8 @@ pub async fn build(config: Config, env: &Env) -> anyhow::Result<Part> {
         env: env.clone(),
     };
     let backup = backup::Backup::new(env, points.clone()).context("the folder of an earlier backup")?;
+    let (log, producer, clock) = (env.log.clone(), env.producer.clone(), env.clock.clone());
+    let eraser = erase::Eraser { log, producer, clock, applied };
     let tables = tables::all(&env.db, &env.peers);
     let queries =
         Engine::new(points.clone(), tables, query_bounds(&context.config), env.data_dir.join("queries"));
@@ -94,6 +105,8 @@ pub async fn build(config: Config, env: &Env) -> anyhow::Result<Part> {
     Ok(Part::new("stream")
         .grpc(TelemetryServer::new(service))
         .grpc(FeedServer::new(feed))
+        .grpc(ErasuresServer::new(eraser))
+        .grpc(RetentionServer::new(retention))
         .grpc(BackupsServer::new(backup))
         .grpc(PublisherServer::new(publisher))
         .task("pipeline", pipeline::run(context))

@@ -19,6 +19,7 @@ pub(crate) struct StreamMetrics {
     pub(crate) over_device_bounds: Counter,
     pub(crate) unreadable_records: Counter,
     pub(crate) times_replaced: Counter,
+    pub(crate) erasures: Counter,
     pub(crate) commits: Counter,
     pub(crate) commit_failures: Counter,
     pub(crate) compactions: Counter,
@@ -65,6 +66,11 @@ impl StreamMetrics {
                 "times_replaced",
                 "Points whose device time lay too far ahead",
                 own.times_replaced.clone(),
+            );
+            registry.register(
+                "erasures",
+                "Erasures of what a device measured",
+                own.erasures.clone(),
             );
             registry.register("commits", "Commits of points, counts and offset", own.commits.clone());
             registry.register(

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use crate::batch::{Decoder, Outcome, Rows, Traced};
 use crate::commit::Committer;
 use crate::config::Config;
+use crate::erase::Applied;
 use crate::error::Error;
 use crate::ledger::{self, ByTenant, Ledger};
 use crate::metrics::StreamMetrics;
@@ -36,6 +37,7 @@ pub(crate) struct Context {
     pub(crate) store: Store,
     pub(crate) points: drover_timeseries::Store,
     pub(crate) ledger: Ledger,
+    pub(crate) applied: Applied,
     pub(crate) metrics: StreamMetrics,
     pub(crate) health: PartHealth,
 }
@@ -69,6 +71,7 @@ struct Worker {
     config: Config,
     points: drover_timeseries::Store,
     ledger: Ledger,
+    applied: Applied,
     notify: Notify,
     env: Env,
 }
@@ -110,6 +113,7 @@ impl Worker {
             config: context.config.clone(),
             points: context.points.clone(),
             ledger: context.ledger.clone(),
+            applied: context.applied.clone(),
             notify: Notify::new(context.env.live.clone()),
             env: context.env.clone(),
         })
@@ -177,6 +181,7 @@ impl Worker {
         for traced in traced {
             self.trace(traced, began);
         }
+        self.applied.reached(self.shard, self.next);
         Ok(records)
     }
 
@@ -197,6 +202,7 @@ impl Worker {
         metrics.over_device_bounds.inc_by(outcome.over_device_bounds);
         metrics.unreadable_records.inc_by(outcome.unreadable);
         metrics.times_replaced.inc_by(outcome.times_replaced);
+        metrics.erasures.inc_by(outcome.erasures);
         metrics.dead_letters.inc_by(outcome.rows.dead_letters.len() as u64);
         let end = self.env.log.end(Stream::Telemetry, self.shard);
         metrics.behind_frames.set(end.0.saturating_sub(self.next.0).cast_signed());

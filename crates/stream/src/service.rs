@@ -19,6 +19,8 @@ use crate::error::Error;
 use crate::ledger::Ledger;
 use crate::store::Store;
 
+/// How long a question waits for the end of a replay.
+const REPLAY: Duration = Duration::from_secs(20);
 /// Samples a key when the caller does not say, and at the most.
 const DEFAULT_LIMIT: usize = 10_000;
 const MAX_LIMIT: usize = 1_000_000;
@@ -35,6 +37,11 @@ impl Service {
     fn shard(&self, tenant: &Tenant, device: &DeviceId) -> u16 {
         shard_of(partition_of(tenant.as_str(), device.as_str()), self.shards).0
     }
+
+    /// Waits until everything that lay in the log at the start is applied, not for ever.
+    async fn caught_up(&self) -> Result<(), Error> {
+        tokio::time::timeout(REPLAY, self.ledger.caught_up()).await.map_err(|_| Error::Starting)
+    }
 }
 
 #[tonic::async_trait]
@@ -46,6 +53,7 @@ impl Telemetry for Service {
         request: Request<proto::QueryRequest>,
     ) -> Result<Response<Self::QueryStream>, Status> {
         let tenant = drover_rpc::tenant(&request)?;
+        self.caught_up().await?;
         let request = request.into_inner();
         let format = match request.format() {
             proto::QueryFormat::Unspecified | proto::QueryFormat::Json => Format::Json,
@@ -69,6 +77,7 @@ impl Telemetry for Service {
         request: Request<proto::RangeRequest>,
     ) -> Result<Response<proto::RangeResponse>, Status> {
         let tenant = drover_rpc::tenant(&request)?;
+        self.caught_up().await?;
         let request = request.into_inner();
         let device = DeviceId::parse(&request.device).map_err(Error::from)?;
         let query = range_query(&request)?;
@@ -91,6 +100,7 @@ impl Telemetry for Service {
         request: Request<proto::LatestRequest>,
     ) -> Result<Response<proto::LatestResponse>, Status> {
         let tenant = drover_rpc::tenant(&request)?;
+        self.caught_up().await?;
         let device = DeviceId::parse(&request.get_ref().device).map_err(Error::from)?;
         let mut latest =
             self.points.latest(self.shard(&tenant, &device), &tenant, &device).await.map_err(Error::from)?;
@@ -109,6 +119,7 @@ impl Telemetry for Service {
         request: Request<proto::ListLatestRequest>,
     ) -> Result<Response<proto::ListLatestResponse>, Status> {
         let tenant = drover_rpc::tenant(&request)?;
+        self.caught_up().await?;
         let proto::ListLatestRequest { page_size, page_token } = request.into_inner();
         let asked = Page::parse_up_to(MAX_LATEST_DEVICES, page_size, &page_token).map_err(Error::from)?;
         let after = (!asked.after.is_empty()).then_some(asked.after.as_str());
@@ -132,6 +143,7 @@ impl Telemetry for Service {
         request: Request<proto::ListEventsRequest>,
     ) -> Result<Response<proto::ListEventsResponse>, Status> {
         let tenant = drover_rpc::tenant(&request)?;
+        self.caught_up().await?;
         let request = request.into_inner();
         let device = DeviceId::parse(&request.device).map_err(Error::from)?;
         let page = Page::parse(request.page_size, &request.page_token).map_err(Error::from)?;

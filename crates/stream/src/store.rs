@@ -2,6 +2,7 @@
 
 mod feed_groups;
 mod keep;
+mod retention;
 
 use std::collections::HashMap;
 
@@ -12,12 +13,14 @@ use drover_rpc::Page;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 
-use crate::batch::{DeadLetter, Event, Rows};
+use crate::batch::{DeadLetter, ErasedEvents, Event, Rows};
 use crate::config::Config;
 use crate::error::Error;
 use crate::ledger::{ByTenant, Counts};
 pub(crate) use feed_groups::{GroupAt, GroupRow};
 use keep::List;
+
+pub(crate) use retention::Rules;
 
 /// Rows of one insert statement; SQLite allows 32,766 values.
 const ROWS_PER_INSERT: usize = 500;
@@ -36,6 +39,7 @@ impl Store {
         let set = migrations(&[
             (1, "stream", include_str!("../migrations/0001_stream.sql")),
             (2, "kept", include_str!("../migrations/0002_kept.sql")),
+            (3, "retention", include_str!("../migrations/0003_retention.sql")),
             (4, "feed groups", include_str!("../migrations/0004_feed_groups.sql")),
         ]);
         db.migrate("stream", &set).await?;
@@ -76,7 +80,7 @@ impl Store {
     }
 
     /// Writes rows that are named by their position in the log, so that writing them again changes nothing; the oldest of a
-    /// tenant go when there are too many of them.
+    /// tenant go when there are too many of them, and those that are erased.
     pub(crate) async fn insert(&self, rows: &Rows) -> Result<(), Error> {
         let mut tx = self.db.begin().await?;
         for some in rows.events.chunks(ROWS_PER_INSERT) {
@@ -84,6 +88,9 @@ impl Store {
         }
         for some in rows.dead_letters.chunks(ROWS_PER_INSERT) {
             insert_dead_letters(&mut tx, self.dead_letters, some).await?;
+        }
+        for erased in &rows.erased {
+            delete_events(&mut tx, self.events, erased).await?;
         }
         tx.commit().await?;
         Ok(())
@@ -184,6 +191,26 @@ async fn insert_events(tx: &mut SqliteConnection, list: List, events: &[Event]) 
     });
     let new = query.push(list.returning()).build().persistent(false).fetch_all(&mut *tx).await?;
     list.keep(tx, &new).await
+}
+
+/// Deletes what a device reported before it was erased.
+async fn delete_events(tx: &mut SqliteConnection, list: List, erased: &ErasedEvents) -> Result<(), Error> {
+    let gone = sqlx::query(
+        "SELECT COUNT(*), COALESCE(SUM(octet_length(json)), 0) FROM events
+         WHERE tenant = $1 AND device = $2 AND seq < $3",
+    )
+    .bind(&erased.tenant)
+    .bind(&erased.device)
+    .bind(erased.below)
+    .fetch_one(&mut *tx)
+    .await?;
+    sqlx::query("DELETE FROM events WHERE tenant = $1 AND device = $2 AND seq < $3")
+        .bind(&erased.tenant)
+        .bind(&erased.device)
+        .bind(erased.below)
+        .execute(&mut *tx)
+        .await?;
+    list.less(tx, &erased.tenant, &gone).await
 }
 
 async fn insert_dead_letters(

@@ -70,6 +70,7 @@ impl World {
                 payload: payload.as_bytes(),
                 received_us: NOW_US + self.sent,
                 topic: "",
+                traceparent: "",
                 session: 0,
                 packet_id: 0,
             };

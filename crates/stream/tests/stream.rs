@@ -7,6 +7,8 @@ use drover_backbone::Stream;
 use drover_model::{ManualClock, Timestamp};
 use drover_proto::RecordRef;
 use drover_proto::backbone::v1::{Channel, RefusedCounts};
+use drover_proto::stream::v1::erasures_client::ErasuresClient;
+use drover_proto::stream::v1::retention_client::RetentionClient;
 use drover_proto::stream::v1::telemetry_client::TelemetryClient;
 use drover_proto::stream::v1::value::Kind;
 use drover_proto::stream::v1::{self as proto};
@@ -61,6 +63,7 @@ fn config() -> Config {
         dead_letters_bytes_per_tenant: 1 << 20,
         events_per_tenant: 10,
         events_bytes_per_tenant: 1 << 20,
+        retention_days: 0,
         compact_files: 8,
         query_memory_bytes: 64 << 20,
         query_timeout_s: 60,
@@ -190,6 +193,14 @@ impl World {
                 (page.dead_letters.len(), page.next_page_token)
             }
         })
+    }
+
+    /// Erases what a device measured: all of it when no key is named.
+    async fn erase(&self, device: &str, keys: &[&str]) {
+        let keys = keys.iter().map(|key| (*key).to_owned()).collect();
+        let message = proto::EraseTelemetryRequest { device: device.into(), keys };
+        let mut client = ErasuresClient::new(self.env.peers.link("stream"));
+        client.erase_telemetry(request(&tenant("default"), message)).await.unwrap();
     }
 
     async fn dead_letters(&self, token: &str, size: u32) -> proto::ListDeadLettersResponse {
@@ -542,5 +553,72 @@ async fn events_and_dead_letters_have_a_bound_in_bytes_and_the_oldest_go_first()
         let event = format!(r#"{{"number":8,"padding":"{padding}"}}"#);
         world.send("default", "pump", Channel::Event, event.as_bytes()).await;
         world.measure("pump", &format!("broken 8 {padding}")).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_erased_is_gone_at_once_and_stays_gone_over_crashes_while_later_points_show() {
+    let mut world = World::start().await;
+    for _ in 0..2 {
+        world.measure("pump-0", r#"{"ts": 1795546800000, "a": 1, "b": 2}"#).await;
+        world.measure("other", r#"{"ts": 1795546800000, "a": 1}"#).await;
+        world.send("default", "pump-0", Channel::Event, b"{\"event\": 1}").await;
+        world = world.stop_and_start().await;
+    }
+    world.measure("pump-0", r#"{"ts": 1795546801000, "a": 3, "b": 4}"#).await;
+    world.erase("pump-0", &["a"]).await;
+    assert_eq!((world.numbers("pump-0", "a").await, world.numbers("pump-0", "b").await.len()), (vec![], 2));
+    assert_eq!(world.page(List::Events, 10, "").await.unwrap().0, 2);
+    world.erase("pump-0", &[]).await;
+    world.measure("pump-0", r#"{"ts": 1795546799000, "b": 5}"#).await;
+    let ledger = world.settled().await;
+    assert_eq!((ledger.accepted, ledger.stored), (8, 8), "an erasure is no message");
+    for end in ["none", "crash", "crash", "stop", "crash"] {
+        world = match end {
+            "crash" => world.crash().await,
+            "stop" => world.stop_and_start().await,
+            _ => world,
+        };
+        assert_eq!(world.numbers("pump-0", "a").await, Vec::<f64>::new(), "{end}");
+        assert_eq!(world.numbers("pump-0", "b").await, [5.0], "{end}");
+        assert_eq!(world.numbers("other", "a").await, [1.0], "{end}");
+        assert_eq!(world.page(List::Events, 10, "").await.unwrap().0, 0, "{end}");
+        let latest = proto::LatestRequest { device: "pump-0".into(), page_token: String::new() };
+        let latest = world.client.clone().latest(request(&tenant("default"), latest)).await.unwrap();
+        let latest = latest.into_inner().values;
+        assert_eq!(latest.iter().map(|value| value.key.as_str()).collect::<Vec<_>>(), ["b"], "{end}");
+    }
+    let refused = proto::EraseTelemetryRequest { device: "pump-0".into(), keys: vec!["not a key".into()] };
+    let mut client = ErasuresClient::new(world.env.peers.link("stream"));
+    let error = client.erase_telemetry(request(&tenant("default"), refused)).await.unwrap_err();
+    assert_eq!(error.code(), tonic::Code::InvalidArgument);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rules_of_retention_hide_at_once_and_hold_after_a_start() {
+    let mut world = World::start().await;
+    let day_us = 86_400_000_000;
+    for age in [0, 3, 30] {
+        let ts = (NOW_US - age * day_us) / 1_000;
+        world.measure("pump", &format!(r#"{{"ts": {ts}, "values": {{"a": 1, "debug.b": 2}}}}"#)).await;
+    }
+    world.settled().await;
+    let mut client = RetentionClient::new(world.env.peers.link("stream"));
+    let rule = |keys: &str, days| proto::RetentionRule { keys: keys.into(), days };
+    let set =
+        |rules: Vec<proto::RetentionRule>| request(&tenant("default"), proto::SetRetentionRequest { rules });
+    client.set_retention(set(vec![rule("", 7), rule("debug.*", 1)])).await.unwrap();
+    for _ in 0..2 {
+        assert_eq!(world.numbers("pump", "a").await.len(), 2);
+        assert_eq!(world.numbers("pump", "debug.b").await.len(), 1);
+        world = world.crash().await;
+    }
+    let mut client = RetentionClient::new(world.env.peers.link("stream"));
+    let kept = client.get_retention(request(&tenant("default"), proto::GetRetentionRequest {})).await;
+    let kept = kept.unwrap().into_inner();
+    assert_eq!((kept.rules, kept.default_days), (vec![rule("debug.*", 1), rule("", 7)], 0));
+    for wrong in [vec![rule("a b", 1)], vec![rule("a", 1), rule("a", 2)], vec![rule("a", 40_000)]] {
+        let error = client.set_retention(set(wrong)).await.unwrap_err();
+        assert_eq!(error.code(), tonic::Code::InvalidArgument, "{error}");
     }
 }

@@ -5,7 +5,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use hashbrown::HashMap;
 
-use crate::head::{DeviceHead, Head};
+use crate::erasures::Erased;
+use crate::head::{DeviceHead, Head, Row};
 
 /// A device whose row, or whose part of the live head, has more than one in so many of what it may have is counted.
 const COUNTED_SHARE: usize = 8;
@@ -98,12 +99,26 @@ impl Census {
         }
         for row in large {
             let head = live.find(&row.tenant, &row.device);
-            let newest: Vec<_> = head.into_iter().flat_map(|device| counted(live, device)).collect();
+            let newest: Vec<_> = head.into_iter().flat_map(|device| counted(live, device, None)).collect();
             let (tenant, device) = (row.tenant.clone(), row.device.clone());
             self.learn(row);
             self.learn(LargeRow { tenant, device, samples: newest });
         }
         self.tenants.retain(|_, devices| !devices.is_empty());
+    }
+
+    /// Forgets a key of a device, or the device.
+    pub(crate) fn erase(&mut self, tenant: &str, device: &str, key: Option<&str>) {
+        let Some(key) = key else {
+            if let Some(devices) = self.tenants.get_mut(tenant) {
+                devices.remove(device);
+            }
+            return;
+        };
+        if let Some(count) = self.find(tenant, device) {
+            let known = count.latest.remove(&Counted::new(key, 0, 0).key);
+            count.text_bytes -= known.map_or(0, |known| known.text_bytes);
+        }
     }
 
     fn find(&mut self, tenant: &str, device: &str) -> Option<&mut Count> {
@@ -119,6 +134,7 @@ pub(crate) struct Sender<'a> {
     pub(crate) tenant: &'a str,
     pub(crate) device: &'a str,
     pub(crate) heads: [Option<&'a Head>; 2],
+    pub(crate) erased: Option<&'a Erased>,
     /// Keys and bytes of text that the live head has of it.
     pub(crate) live: (usize, usize),
 }
@@ -142,7 +158,7 @@ pub(crate) fn admit<'p>(
     let mut count = Count::default();
     for head in sender.heads.into_iter().flatten() {
         let device = head.find(sender.tenant, sender.device);
-        device.into_iter().flat_map(|device| counted(head, device)).for_each(|sample| {
+        device.into_iter().flat_map(|device| counted(head, device, sender.erased)).for_each(|sample| {
             count.put(sample);
         });
     }
@@ -151,8 +167,14 @@ pub(crate) fn admit<'p>(
     admitted
 }
 
-fn counted<'a>(head: &'a Head, device: &'a DeviceHead) -> impl Iterator<Item = Counted> + 'a {
-    Head::newest(device).map(|row| Counted::new(head.key(row), row.ts, head.text_bytes_of(row)))
+fn counted<'a>(
+    head: &'a Head,
+    device: &'a DeviceHead,
+    erased: Option<&'a Erased>,
+) -> impl Iterator<Item = Counted> + 'a {
+    let counts = move |row: &&Row| !erased.is_some_and(|erased| erased.has(head.key(row), row.seq));
+    let newest = Head::newest(device).filter(counts);
+    newest.map(|row| Counted::new(head.key(row), row.ts, head.text_bytes_of(row)))
 }
 
 impl Count {

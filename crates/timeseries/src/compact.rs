@@ -12,7 +12,7 @@ use drover_model::Timestamp;
 use hashbrown::HashSet;
 use parquet::errors::ParquetError;
 
-use crate::file::{Part, Wanted};
+use crate::file::{Level, Part, Wanted};
 use crate::merge::{Merge, Sorted};
 use crate::read::batches;
 use crate::store::{Inner, Store};
@@ -43,7 +43,9 @@ impl Store {
     /// When a file can't be written or the database refuses; then all is as it was. A file that can't be read is left alone, and named
     /// by [`Self::health`].
     pub async fn compact(&self, files: usize, now: Timestamp) -> Result<Option<Compacted>, StoreError> {
+        self.0.retention.write().pass(now);
         self.0.remove_left();
+        self.0.forget_erasures().await?;
         let Some(job) = choose(&self.0, files.max(2), now) else { return Ok(None) };
         let merged = self.merge(&job).await?;
         let done = Compacted {
@@ -60,6 +62,7 @@ impl Store {
     async fn merge(&self, job: &Job) -> Result<Vec<Part>, StoreError> {
         let (inner, job) = (Arc::clone(&self.0), job.clone());
         let (sender, receiver) = tokio::sync::oneshot::channel();
+        let sources: Vec<Arc<str>> = job.parts.iter().map(|part| Arc::clone(&part.file)).collect();
         let work = move || {
             // Of Linux a thread's own; where it is refused, a merge has the priority of all.
             let _ = rustix::process::nice(NICENESS);
@@ -67,7 +70,8 @@ impl Store {
             // Who reads the parts keeps their files.
             drop(job);
             if let Err(Ok(unwanted)) = sender.send(merged) {
-                unwanted.iter().for_each(|part| remove_file(&inner.dir, &part.file));
+                let new = unwanted.iter().filter(|part| !sources.contains(&part.file));
+                new.for_each(|part| remove_file(&inner.dir, &part.file));
             }
         };
         let thread = std::thread::Builder::new().name("compact".to_owned()).spawn(work);
@@ -102,11 +106,12 @@ impl Store {
 
     async fn record(&self, job: &Job, merged: &[Part]) -> Result<(), StoreError> {
         let mut tx = self.0.db.begin().await?;
-        for part in merged {
-            manifest::add(&mut tx, &job.tenant, job.shard.into(), part).await?;
-        }
+        // First what goes: a file that stays as it is, is in both.
         for part in &job.parts {
             manifest::remove(&mut tx, &job.tenant, part).await?;
+        }
+        for part in merged {
+            manifest::add(&mut tx, &job.tenant, job.shard.into(), part).await?;
         }
         Ok(tx.commit().await?)
     }
@@ -132,6 +137,7 @@ impl Inner {
             // One that is needed for another tenant goes when that one's part leaves.
             if !is_needed && removed.insert(Arc::clone(&part.file)) {
                 remove_file(&self.dir, &part.file);
+                self.damage.removed(&part.file);
             }
             false
         });
@@ -144,14 +150,24 @@ fn remove_file(dir: &Path, file: &str) {
     }
 }
 
-/// Merges the parts of a job into files of one day each, a bounded number of days at a time.
+/// Merges the parts of a job into files of one day each, a bounded number of days at a time, without rows that no longer count.
 fn merge(inner: &Arc<Inner>, job: &Job) -> Result<Vec<Part>, StoreError> {
-    let mut days = Days::new(inner, job.shard, &job.tenant);
+    if job.parts.iter().all(|part| job.gone.has_all(part)) {
+        return Ok(Vec::new());
+    }
+    if let [part] = job.parts.as_slice()
+        && part.level == Level::Merged
+        && !has_gone(inner, job, part)
+    {
+        let trimmed = job.gone.trimmed(part.max_ts);
+        return Ok(vec![Part { clean_to: job.clean_to, trimmed, ..Part::clone(part) }]);
+    }
+    let mut days = Days::new(inner, job);
     loop {
         let wanted = days.wanted();
         let sources: Vec<Sorted> = job.parts.iter().map(|part| source(inner, part, &wanted)).collect();
         for batch in Merge::new(sources) {
-            match batch {
+            match batch.and_then(|batch| Ok(job.gone.filter(batch)?)) {
                 Ok(batch) => days.write(&batch)?,
                 Err(error) => return Err(days.unreadable(&error)),
             }
@@ -160,6 +176,16 @@ fn merge(inner: &Arc<Inner>, job: &Job) -> Result<Vec<Part>, StoreError> {
             return Ok(days.finish());
         }
     }
+}
+
+/// Whether a part has rows that no longer count. When it can't be read that may be.
+fn has_gone(inner: &Arc<Inner>, job: &Job, part: &Arc<Part>) -> bool {
+    let wanted = job.gone.wanted_of(part);
+    let mut rows = source(inner, part, &wanted);
+    rows.any(|batch| {
+        let counted = batch.map(|batch| (batch.num_rows(), job.gone.filter(batch)));
+        !matches!(counted, Ok((rows, Ok(left))) if left.num_rows() == rows)
+    })
 }
 
 /// The rows of a part; what can't be read is noted by the name of its file.

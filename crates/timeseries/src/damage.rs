@@ -46,6 +46,11 @@ impl Damage {
         }
     }
 
+    /// Says that a file is no longer part of the store.
+    pub(crate) fn removed(&self, file: &str) {
+        self.0.lock().remove(file);
+    }
+
     pub(crate) fn health(&self) -> Health {
         let files = self.0.lock();
         match files.first_key_value() {

@@ -65,6 +65,10 @@ pub(crate) struct Part {
     pub(crate) max_device: Box<str>,
     pub(crate) points: u64,
     pub(crate) size_bytes: u64,
+    /// What was erased up to this position of the log has no rows in it.
+    pub(crate) clean_to: u64,
+    /// Names the rules of retention that had passed over all of it when it was written; 0 for none.
+    pub(crate) trimmed: i64,
 }
 
 /// The parts of one file, with their tenants.

@@ -49,12 +49,13 @@ impl Flush {
     pub(crate) async fn begin(inner: &Arc<Inner>, shard: u16) -> Result<Option<Self>, StoreError> {
         let mut doubt = Arc::clone(&inner.shard(shard).flushing).lock_owned().await;
         settle_doubt(inner, shard, &mut doubt).await?;
-        let Some(head) = freeze(inner, shard) else { return Ok(None) };
+        let Some((head, clean_to)) = freeze(inner, shard) else { return Ok(None) };
         let number = inner.next_file.fetch_add(1, Ordering::Relaxed);
         let name = format!("{shard:05}-{number:012}.{ENDING}");
         let (dir, source) = (inner.dir.clone(), Arc::clone(&head));
         let written = tokio::task::spawn_blocking(move || write_file(&dir, &name, &source)).await;
-        let parts = written.map_err(|_| StoreError::Stopped)??;
+        let mut parts = written.map_err(|_| StoreError::Stopped)??;
+        parts.iter_mut().for_each(|(_, part)| part.clean_to = clean_to);
         let moved = Mutex::new(Moved { parts, large: Vec::new() });
         let (inner, recorded) = (Arc::clone(inner), AtomicBool::new(false));
         Ok(Some(Self { inner, shard, head, moved, recorded, published: false, doubt }))
@@ -75,7 +76,9 @@ impl Flush {
         for (tenant, part) in &parts {
             manifest::add(db, tenant, self.shard.into(), part).await?;
         }
-        let large = latest::update(db, &self.head, self.inner.device_bounds).await?;
+        let state = &self.inner.shard(self.shard).state;
+        let gone = |tenant: &str| self.inner.gone(&state.read(), tenant);
+        let large = latest::update(db, &self.head, &gone, self.inner.device_bounds).await?;
         self.moved.lock().large = large;
         Ok(())
     }
@@ -113,8 +116,9 @@ impl std::fmt::Debug for Flush {
     }
 }
 
-/// Takes the live head, together with one that an earlier flush could not move.
-fn freeze(inner: &Inner, shard: u16) -> Option<Arc<Head>> {
+/// Takes the live head, together with one that an earlier flush could not move, and without what is erased: with the position of the
+/// log up to which that holds.
+fn freeze(inner: &Inner, shard: u16) -> Option<(Arc<Head>, u64)> {
     let mut state = inner.shard(shard).state.write();
     let live = std::mem::take(&mut state.live);
     let head = match state.frozen.take() {
@@ -122,12 +126,18 @@ fn freeze(inner: &Inner, shard: u16) -> Option<Arc<Head>> {
         None => Arc::new(live),
         Some(frozen) => {
             let mut both = Arc::unwrap_or_clone(frozen);
+            // The live head let go of it already.
+            state.erasures.clean(&mut both);
             both.absorb(&live);
+            if both.points() == 0 {
+                return None;
+            }
             Arc::new(both)
         }
     };
     state.frozen = Some(Arc::clone(&head));
-    Some(head)
+    state.frozen_clean_to = state.erasures.applied();
+    Some((head, state.frozen_clean_to))
 }
 
 /// Finds out whether the transaction of a dropped flush was committed after all. The write transaction waits for it to end.

@@ -7,6 +7,7 @@ use drover_model::{Flags, Timestamp, Value, ValueRef};
 use hashbrown::HashMap;
 
 use crate::census::{self, Census, DeviceBounds, OverBounds, Sender};
+use crate::erasures::{Erased, Erasures};
 use crate::file::Wanted;
 use crate::sample::Stored;
 
@@ -86,6 +87,7 @@ pub struct HeadWriter<'a> {
     head: &'a mut Head,
     frozen: Option<&'a Head>,
     census: &'a mut Census,
+    erasures: &'a mut Erasures,
     bounds: DeviceBounds,
     tenant: usize,
 }
@@ -95,9 +97,10 @@ impl<'a> HeadWriter<'a> {
         head: &'a mut Head,
         frozen: Option<&'a Head>,
         census: &'a mut Census,
+        erasures: &'a mut Erasures,
         bounds: DeviceBounds,
     ) -> Self {
-        Self { head, frozen, census, bounds, tenant: 0 }
+        Self { head, frozen, census, erasures, bounds, tenant: 0 }
     }
 
     /// The slot of a device. The names have been checked: they are ids.
@@ -121,10 +124,34 @@ impl<'a> HeadWriter<'a> {
         let slot = self.device(tenant, device);
         let live = self.head.at(slot.0);
         let live = (live.series.len(), live.text_bytes);
-        let sender = Sender { tenant, device, heads: [self.frozen, Some(&*self.head)], live };
+        let heads = [self.frozen, Some(&*self.head)];
+        let sender = Sender { tenant, device, heads, erased: self.erasures.device(tenant, device), live };
         let points = points.map(|(key, ts, value)| (key, ts.as_micros(), value.text_bytes()));
         census::admit(self.census, self.bounds, &sender, points)?;
         Ok(slot)
+    }
+
+    /// Erases what a device has below a position of the log: some keys, or all of them when none is named. What is erased is
+    /// hidden from here on, wherever it lies.
+    pub fn erase<'k>(
+        &mut self,
+        tenant: &str,
+        device: &str,
+        keys: impl IntoIterator<Item = &'k str>,
+        below: u64,
+    ) {
+        let mut keys = keys.into_iter().peekable();
+        if keys.peek().is_none() {
+            self.erasures.add(tenant, device, None, below);
+            self.census.erase(tenant, device, None);
+        }
+        for key in keys {
+            self.erasures.add(tenant, device, Some(key), below);
+            self.census.erase(tenant, device, Some(key));
+        }
+        if let Some(erased) = self.erasures.device(tenant, device) {
+            self.head.erase(tenant, device, erased);
+        }
     }
 
     /// Adds a point. For the same device, key and time the higher `seq` is shown; of equal ones the later call.
@@ -219,6 +246,23 @@ impl Head {
     /// The newest row of every key of a device.
     pub(crate) fn newest(device: &DeviceHead) -> impl Iterator<Item = &Row> {
         device.series.iter().filter_map(|series| device.rows.get(series.newest as usize))
+    }
+
+    /// Takes away what of a device is erased.
+    pub(crate) fn erase(&mut self, tenant: &str, device: &str, erased: &Erased) {
+        let slot = self.tenant_named(tenant).and_then(|tenant| tenant.devices.get(device)).copied();
+        let Some(slot) = slot else { return };
+        let device =
+            self.devices.get_mut(slot as usize).expect("a slot is given out for a device of the head");
+        let rows = std::mem::take(device).rows;
+        self.points -= rows.len();
+        self.bytes = self.bytes.saturating_sub(rows.capacity() * size_of::<Row>());
+        for row in rows.into_iter().filter(|row| !erased.has_all(row.seq)) {
+            let key: Box<str> = self.key(&row).into();
+            if !erased.has(&key, row.seq) {
+                self.push(slot, &key, row);
+            }
+        }
     }
 
     /// Takes every point of `other`, as if it had arrived after those here.

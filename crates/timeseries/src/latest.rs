@@ -13,6 +13,7 @@ use sqlx::{AssertSqlSafe, Row, SqliteConnection, SqlitePool};
 
 use crate::StoreError;
 use crate::census::{Counted, DeviceBounds, LargeRow};
+use crate::gone::Gone;
 use crate::head::{DeviceHead, Head};
 use crate::sample::Stored;
 
@@ -121,26 +122,25 @@ pub(crate) async fn get(db: &SqlitePool, tenant: &str, device: &str) -> Result<N
     row.map_or_else(|| Ok(Newest::new()), |row| decode(row.try_get("samples")?))
 }
 
-/// The rows of at most `limit` devices of a tenant after `after`, by name, one after the other.
+/// The rows of a tenant's devices after `after`, by name, one after the other.
 pub(crate) fn list<'a>(
     db: &'a SqlitePool,
     tenant: &'a str,
     after: &'a str,
-    limit: usize,
 ) -> BoxStream<'a, Result<SqliteRow, sqlx::Error>> {
     sqlx::query(
-        "SELECT device, samples FROM latest_samples WHERE tenant = $1 AND device > $2 ORDER BY device LIMIT $3",
+        "SELECT device, samples FROM latest_samples WHERE tenant = $1 AND device > $2 ORDER BY device",
     )
     .bind(tenant)
     .bind(after)
-    .bind(i64::try_from(limit).unwrap_or(i64::MAX))
     .fetch(db)
 }
 
-/// Takes a row of [`list`] apart: the samples go to `take`, the answer is the name of the device.
-pub(crate) fn read(row: &SqliteRow, take: impl FnMut(&str, Stored)) -> Result<&str, StoreError> {
-    decode_each(row.try_get(1)?, take)?;
-    Ok(row.try_get(0)?)
+/// Takes a row of [`list`] apart: name of the device and samples go to `take`, the answer is the name.
+pub(crate) fn read(row: &SqliteRow, mut take: impl FnMut(&str, &str, Stored)) -> Result<&str, StoreError> {
+    let name = row.try_get(0)?;
+    decode_each(row.try_get(1)?, |key, sample| take(name, key, sample))?;
+    Ok(name)
 }
 
 /// The rows that are not small.
@@ -164,20 +164,23 @@ fn large_row(tenant: &str, device: &str, row: &[u8]) -> Result<LargeRow, StoreEr
     Ok(LargeRow { tenant: tenant.into(), device: device.into(), samples })
 }
 
-/// Brings the rows up to what a head holds. The answer is which of its devices have rows that are not small.
+/// Brings the rows up to what a head holds, without what of a tenant is gone. The answer is which of its devices have rows that
+/// are not small.
 pub(crate) async fn update(
     db: &mut SqliteConnection,
     head: &Head,
+    gone: &(dyn Fn(&str) -> Gone + Sync),
     bounds: DeviceBounds,
 ) -> Result<Vec<LargeRow>, StoreError> {
     let mut large = Vec::new();
     for tenant in head.tenants() {
+        let update = Update { tenant: &tenant.name, head, gone: gone(&tenant.name), bounds };
         let mut devices: Vec<_> = head.devices(tenant).collect();
         devices.sort_unstable_by_key(|(name, _)| *name);
         let mut rest = devices.as_slice();
         while !rest.is_empty() {
             let batch = rest.get(..BATCH_DEVICES).unwrap_or(rest);
-            let changes = changes(db, &tenant.name, head, batch, bounds.small_row_bytes()).await?;
+            let changes = update.changes(db, batch).await?;
             rest = rest.get(changes.devices..).unwrap_or_default();
             large.extend(changes.large);
             if !changes.rows.is_empty() {
@@ -198,51 +201,95 @@ struct Changes<'a> {
     large: Vec<LargeRow>,
 }
 
-/// Goes through `devices`, which are in order, until there are [`BATCH_BYTES`] of new rows.
-async fn changes<'a>(
+/// What the rows of one tenant are brought up to.
+struct Update<'a> {
+    tenant: &'a str,
+    head: &'a Head,
+    gone: Gone,
+    bounds: DeviceBounds,
+}
+
+impl Update<'_> {
+    /// Goes through `devices`, which are in order, until there are [`BATCH_BYTES`] of new rows.
+    async fn changes<'a>(
+        &self,
+        db: &mut SqliteConnection,
+        devices: &[(&'a str, &DeviceHead)],
+    ) -> Result<Changes<'a>, StoreError> {
+        let mut sql =
+            "SELECT device, samples FROM latest_samples WHERE tenant = $1 AND device IN (".to_owned();
+        for position in 0..devices.len() {
+            let _ = write!(sql, "{}${}", if position == 0 { "" } else { ", " }, position + 2);
+        }
+        let mut query = sqlx::query(AssertSqlSafe(sql + ") ORDER BY device")).bind(self.tenant);
+        for (name, _) in devices {
+            query = query.bind(*name);
+        }
+        let mut rows = query.fetch(db);
+        let mut next = rows.try_next().await?;
+        let (mut changes, mut bytes) = (Changes::default(), 0);
+        for (name, device) in devices {
+            let known = next.take_if(|row| row.try_get::<&str, _>(0).is_ok_and(|known| known == *name));
+            if known.is_some() {
+                next = rows.try_next().await?;
+            }
+            let known: &[u8] = known.as_ref().map_or(Ok(&[][..]), |row| row.try_get(1))?;
+            let new = self.row(name, device, known)?;
+            let row = new.as_deref().unwrap_or(known);
+            if row.len() > self.bounds.small_row_bytes() {
+                changes.large.push(large_row(self.tenant, name, row)?);
+            }
+            changes.devices += 1;
+            if let Some(new) = new {
+                bytes += new.len();
+                changes.rows.push((*name, new));
+            }
+            if bytes >= BATCH_BYTES {
+                break;
+            }
+        }
+        Ok(changes)
+    }
+
+    /// What the row of a device becomes; none when it stays.
+    fn row(&self, name: &str, device: &DeviceHead, known: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        let (mut newest, gone) = (decode(known)?, self.gone.of(name));
+        let count = newest.len();
+        newest.retain(|key, sample| !gone.has(key, sample));
+        let mut differs = newest.len() < count;
+        for row in Head::newest(device).filter(|row| !gone.has_row(self.head.key(row), (row.ts, row.seq))) {
+            differs |= merge(&mut newest, self.head.key(row), self.head.stored(row));
+        }
+        Ok(differs.then(|| encode(newest)))
+    }
+}
+
+/// Takes erased samples out of the row of a device, and the row away when nothing is left.
+pub(crate) async fn erase(
     db: &mut SqliteConnection,
     tenant: &str,
-    head: &Head,
-    devices: &[(&'a str, &DeviceHead)],
-    small_row_bytes: usize,
-) -> Result<Changes<'a>, StoreError> {
-    let mut sql = "SELECT device, samples FROM latest_samples WHERE tenant = $1 AND device IN (".to_owned();
-    for position in 0..devices.len() {
-        let _ = write!(sql, "{}${}", if position == 0 { "" } else { ", " }, position + 2);
+    device: &str,
+    gone: &Gone,
+) -> Result<(), StoreError> {
+    let row = sqlx::query("SELECT samples FROM latest_samples WHERE tenant = $1 AND device = $2")
+        .bind(tenant)
+        .bind(device)
+        .fetch_optional(&mut *db)
+        .await?;
+    let Some(row) = row else { return Ok(()) };
+    let mut newest = decode(row.try_get("samples")?)?;
+    let (count, gone) = (newest.len(), gone.of(device));
+    newest.retain(|key, sample| !gone.has(key, sample));
+    if newest.is_empty() {
+        sqlx::query("DELETE FROM latest_samples WHERE tenant = $1 AND device = $2")
+            .bind(tenant)
+            .bind(device)
+            .execute(db)
+            .await?;
+    } else if newest.len() < count {
+        put(db, tenant, vec![(device, encode(newest))]).await?;
     }
-    let mut query = sqlx::query(AssertSqlSafe(sql + ") ORDER BY device")).bind(tenant);
-    for (name, _) in devices {
-        query = query.bind(*name);
-    }
-    let mut rows = query.fetch(db);
-    let mut next = rows.try_next().await?;
-    let (mut changes, mut bytes) = (Changes::default(), 0);
-    for (name, device) in devices {
-        let known = next.take_if(|row| row.try_get::<&str, _>(0).is_ok_and(|known| known == *name));
-        if known.is_some() {
-            next = rows.try_next().await?;
-        }
-        let known: &[u8] = known.as_ref().map_or(Ok(&[][..]), |row| row.try_get(1))?;
-        let mut newest = decode(known)?;
-        let mut differs = false;
-        for row in Head::newest(device) {
-            differs |= merge(&mut newest, head.key(row), head.stored(row));
-        }
-        let new = if differs { encode(newest) } else { Vec::new() };
-        let row = if differs { &new } else { known };
-        if row.len() > small_row_bytes {
-            changes.large.push(large_row(tenant, name, row)?);
-        }
-        changes.devices += 1;
-        if differs {
-            bytes += new.len();
-            changes.rows.push((*name, new));
-        }
-        if bytes >= BATCH_BYTES {
-            break;
-        }
-    }
-    Ok(changes)
+    Ok(())
 }
 
 async fn put(db: &mut SqliteConnection, tenant: &str, rows: Vec<(&str, Vec<u8>)>) -> Result<(), StoreError> {

@@ -20,7 +20,7 @@ pub(crate) struct Listed {
 pub(crate) async fn list(db: &SqlitePool) -> Result<Vec<Listed>, StoreError> {
     let mut rows = sqlx::query(
         "SELECT file, tenant, shard, first_row_group, row_groups, min_ts, max_ts, min_device, max_device, points, \
-         size_bytes, level FROM point_file ORDER BY file, tenant",
+         size_bytes, level, clean_to, trimmed FROM point_file ORDER BY file, tenant",
     )
     .fetch(db);
     let mut all = Vec::new();
@@ -59,6 +59,8 @@ fn listed(row: &SqliteRow, file: Arc<str>) -> Result<Listed, StoreError> {
                 0 => Level::Flushed,
                 _ => Level::Merged,
             },
+            clean_to: count("clean_to")?,
+            trimmed: row.try_get("trimmed")?,
             file,
         },
     })
@@ -79,7 +81,8 @@ pub(crate) async fn add(
     let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
     sqlx::query(
         "INSERT INTO point_file (file, tenant, shard, first_row_group, row_groups, min_ts, max_ts, min_device, \
-         max_device, points, size_bytes, level) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+         max_device, points, size_bytes, level, clean_to, trimmed) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
     )
     .bind(&*part.file)
     .bind(tenant)
@@ -93,6 +96,8 @@ pub(crate) async fn add(
     .bind(number(part.points))
     .bind(number(part.size_bytes))
     .bind(part.level as i64)
+    .bind(number(part.clean_to))
+    .bind(part.trimmed)
     .execute(db)
     .await?;
     Ok(())

@@ -12,6 +12,7 @@ use crate::cursor::Cursor;
 use crate::damage::Damage;
 use crate::file::{Part, Wanted};
 use crate::footers::Footers;
+use crate::gone::Gone;
 use crate::newest::{ANSWER_BYTES, Newest, SAMPLE_BYTES, share, weight};
 use crate::read::read_part;
 use crate::sample::{RangeAnswer, Stored, settle};
@@ -28,6 +29,8 @@ pub(crate) struct Reading {
     pub(crate) footers: Arc<Footers>,
     pub(crate) damage: Arc<Damage>,
     pub(crate) parts: Vec<Arc<Part>>,
+    /// What no longer counts of the rows in them.
+    pub(crate) gone: Gone,
     pub(crate) wanted: Wanted,
     /// The range of the first answer.
     pub(crate) range: (i64, i64),
@@ -128,7 +131,9 @@ impl Reading {
     }
 
     fn read(&mut self, part: &Part, wanted: &Wanted, sink: &mut dyn FnMut(&str, Stored) -> bool) {
-        match read_part(&self.dir, &self.footers, part, wanted, sink) {
+        let gone = self.gone.of(wanted.devices.first().map_or("", |device| device));
+        let mut counting = |key: &str, sample: Stored| gone.has(key, &sample) || sink(key, sample);
+        match read_part(&self.dir, &self.footers, part, wanted, &mut counting) {
             Ok(()) => self.damage.healed(&part.file),
             Err(error) => {
                 self.damage.found(&part.file, &error.to_string());

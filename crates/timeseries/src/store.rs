@@ -1,5 +1,6 @@
 //! The store: shards with their heads and files, and the questions that can be asked.
 
+mod erase;
 mod open;
 mod page;
 
@@ -9,21 +10,24 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use drover_db::Db;
-use drover_model::{DeviceId, TelemetryKey, Tenant};
+use drover_model::{DeviceId, TelemetryKey, Tenant, Timestamp};
 use hashbrown::{HashMap, HashSet};
 use parking_lot::RwLock;
 use tokio::sync::{Mutex, Semaphore};
 
 use crate::aggregate::Plan;
-use crate::census::{Census, DeviceBounds};
+use crate::census::{Census, DeviceBounds, LargeRow};
 use crate::damage::{Damage, Health};
+use crate::erasures::Erasures;
 use crate::file::{Part, Wanted};
 use crate::flush::Moved;
 use crate::footers::Footers;
+use crate::gone::Gone;
 use crate::head::{DeviceHead, Head, HeadWriter, Row};
 use crate::latest;
 use crate::newest::Newest;
 use crate::range::{Reading, Series};
+use crate::retention::{InForce, Retention};
 use crate::sample::{RangeAnswer, RangeQuery, Sample, Stored};
 use crate::{Flush, StoreError};
 
@@ -68,6 +72,7 @@ pub(crate) struct Inner {
     pub(crate) device_bounds: DeviceBounds,
     pub(crate) footers: Arc<Footers>,
     pub(crate) damage: Arc<Damage>,
+    pub(crate) retention: RwLock<InForce>,
     /// Parts that the manifest no longer names, with their shards, until nobody reads them.
     pub(crate) leaving: parking_lot::Mutex<Vec<(u16, Arc<Part>)>>,
     /// Files that a merge could not read: never tried again by this process, also if a query can read other pages of them.
@@ -88,7 +93,10 @@ pub(crate) struct ShardState {
     pub(crate) live: Head,
     /// What a flush is about to move into a file, or failed to.
     pub(crate) frozen: Option<Arc<Head>>,
+    /// What was erased up to this position of the log is not in it.
+    pub(crate) frozen_clean_to: u64,
     pub(crate) census: Census,
+    pub(crate) erasures: Erasures,
     pub(crate) files: HashMap<Box<str>, Vec<Arc<Part>>>,
 }
 
@@ -121,8 +129,8 @@ impl Store {
     /// batches of some hundred records, not more.
     pub fn apply<R>(&self, shard: u16, add: impl FnOnce(&mut HeadWriter<'_>) -> R) -> R {
         let mut state = self.0.shard(shard).state.write();
-        let ShardState { live, frozen, census, .. } = &mut *state;
-        add(&mut HeadWriter::new(live, frozen.as_deref(), census, self.0.device_bounds))
+        let ShardState { live, frozen, census, erasures, .. } = &mut *state;
+        add(&mut HeadWriter::new(live, frozen.as_deref(), census, erasures, self.0.device_bounds))
     }
 
     /// Points of a shard that no file holds yet, those of a flush under way included.
@@ -206,8 +214,15 @@ impl Store {
         device: &DeviceId,
     ) -> Result<BTreeMap<TelemetryKey, Sample>, StoreError> {
         // The heads first: a flush that is published in between is then seen twice, and merged, rather than not at all.
-        let heads = self.0.shard(shard).state.read().newest(tenant.as_str(), device.as_str());
+        let (heads, gone) = {
+            let state = self.0.shard(shard).state.read();
+            let gone = self.0.gone(&state, tenant.as_str());
+            (state.newest((tenant.as_str(), device.as_str()), &gone), gone)
+        };
+        let gone = gone.of(device.as_str());
         let mut newest = latest::get(self.0.db.read(), tenant.as_str(), device.as_str()).await?;
+        // Before it hides something that came after the erasure with an earlier time.
+        newest.retain(|key, sample| !gone.has(key, sample));
         for (key, sample) in heads {
             latest::merge(&mut newest, &key, sample);
         }
@@ -227,6 +242,13 @@ impl Store {
     ) -> Result<LatestPage, StoreError> {
         page::read(&self.0, tenant.as_str(), after.unwrap_or(""), limit.min(MAX_LATEST_DEVICES as usize + 1))
             .await
+    }
+
+    /// Puts other rules of retention in force, as of `now`.
+    pub fn set_retention(&self, retention: &Retention, now: Timestamp) {
+        let mut in_force = self.0.retention.write();
+        in_force.set(retention);
+        in_force.pass(now);
     }
 
     /// The folder of the files.
@@ -268,21 +290,27 @@ impl Store {
         sink: &mut dyn FnMut(&str, Stored),
     ) -> Reading {
         let state = self.0.shard(shard).state.read();
+        let gone = self.0.gone(&state, tenant.as_str());
+        let gone_of_device = gone.of(wanted.devices.first().map_or("", |device| device));
         let devices = wanted.devices.iter();
         for (source, device) in devices.flat_map(|device| state.device(tenant.as_str(), device)) {
             let numbers: HashSet<u32> = wanted.keys.iter().filter_map(|key| source.key_number(key)).collect();
             let is_wanted =
                 |row: &&Row| wanted.time(row.ts) && (wanted.keys.is_empty() || numbers.contains(&row.key));
             for row in device.rows.iter().filter(is_wanted) {
-                sink(source.key(row), source.stored(row));
+                if !gone_of_device.has_row(source.key(row), (row.ts, row.seq)) {
+                    sink(source.key(row), source.stored(row));
+                }
             }
         }
-        let parts = state.files.get(tenant.as_str()).into_iter().flatten().filter(|part| wanted.meets(part));
+        let parts = state.files.get(tenant.as_str()).into_iter().flatten();
+        let parts = parts.filter(|part| wanted.meets(part) && !gone.has_all(part)).cloned().collect();
         Reading {
             dir: self.0.dir.clone(),
             footers: Arc::clone(&self.0.footers),
             damage: Arc::clone(&self.0.damage),
-            parts: parts.cloned().collect(),
+            parts,
+            gone,
             wanted,
             range,
             incomplete: BTreeSet::new(),
@@ -317,6 +345,11 @@ impl Inner {
             .get(usize::from(shard))
             .expect("a shard is below the number that the store was opened with")
     }
+
+    /// What of a tenant no longer counts, in the state of a shard.
+    pub(crate) fn gone(&self, state: &ShardState, tenant: &str) -> Gone {
+        Gone { erased: state.erasures.of(tenant).cloned(), kept: self.retention.read().of(tenant) }
+    }
 }
 
 impl ShardState {
@@ -326,7 +359,13 @@ impl ShardState {
             self.files.entry(tenant).or_default().push(Arc::new(part));
         }
         let frozen = self.frozen.take()?;
-        self.census.settle(&frozen, moved.large, &self.live);
+        let erasures = &self.erasures;
+        let is_erased = |row: &LargeRow| {
+            let erased = erasures.device(&row.tenant, &row.device);
+            erased.is_some_and(|erased| erased.has_all(self.frozen_clean_to))
+        };
+        let large = moved.large.into_iter().filter(|row| !is_erased(row)).collect();
+        self.census.settle(&frozen, large, &self.live);
         Some(frozen)
     }
 
@@ -343,10 +382,11 @@ impl ShardState {
         self.heads().filter_map(move |head| Some((head, head.find(tenant, device)?)))
     }
 
-    fn newest(&self, tenant: &str, device: &str) -> latest::Newest {
+    fn newest(&self, (tenant, device): (&str, &str), gone: &Gone) -> latest::Newest {
+        let gone = gone.of(device);
         let mut newest = latest::Newest::new();
         for (head, device) in self.device(tenant, device) {
-            for row in Head::newest(device) {
+            for row in Head::newest(device).filter(|row| !gone.has_row(head.key(row), (row.ts, row.seq))) {
                 latest::merge(&mut newest, head.key(row), head.stored(row));
             }
         }

@@ -1,16 +1,22 @@
 //! Behaviour of the store as its callers see it.
 
 mod compact;
+mod erase;
 mod faults;
 mod model;
 mod pages;
 mod queries;
+mod retention;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use arrow_array::cast::AsArray;
+use arrow_array::types::Int64Type;
 use drover_db::Db;
 use drover_model::{DeviceId, Flags, TelemetryKey, Tenant, TenantId, Timestamp, Value, ValueRef};
+
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use crate::*;
 
@@ -64,6 +70,11 @@ impl Place {
         self.store.range(SHARD, &tenant(name), &id(device), &all()).await.unwrap()
     }
 
+    /// The positions in the log of all rows in all files.
+    fn positions(&self) -> Vec<u64> {
+        self.files().iter().flat_map(|path| positions(path)).collect()
+    }
+
     /// Names of the files in the folder.
     pub(crate) fn files(&self) -> Vec<std::path::PathBuf> {
         let entries = std::fs::read_dir(self.dir.path().join("points")).unwrap();
@@ -71,6 +82,19 @@ impl Place {
         files.sort();
         files
     }
+}
+
+/// The positions in the log of all rows in a file.
+fn positions(path: &std::path::Path) -> Vec<u64> {
+    let file = std::fs::File::open(path).unwrap();
+    let reader = ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap();
+    let mut all = Vec::new();
+    for batch in reader {
+        let batch = batch.unwrap();
+        let seq = batch.column_by_name("seq").unwrap().as_primitive::<Int64Type>().clone();
+        all.extend(seq.values().iter().map(|seq| seq.cast_unsigned()));
+    }
+    all
 }
 
 async fn open(db: &Db, dir: &tempfile::TempDir) -> Store {

@@ -179,6 +179,8 @@ impl Output<'_> {
             max_device: (*last).into(),
             points: 0,
             size_bytes: 0,
+            clean_to: 0,
+            trimmed: 0,
         };
         let mut columns = Columns::default();
         for (name, device) in devices {

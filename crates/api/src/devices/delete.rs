@@ -12,8 +12,9 @@ use crate::extract::Path;
 
 /// Delete a device
 ///
-/// Its credentials go with it and its connections end. What it measured stays, as do its events: a device made later with the same id
-/// shows them.
+/// Its credentials go with it and its connections end. Then what it measured and its events are erased: a device made later with the
+/// same id begins anew. Dead letters stay. After 503 it is deleted, and what is not erased yet is erased soon; deleting it again waits
+/// for that.
 #[utoipa::path(
     delete, path = "/v1/devices/{id}", tag = "Devices", operation_id = "deleteDevice",
     params(("id" = String, Path, description = "The device", example = "pump-7")),

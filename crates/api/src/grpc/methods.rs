@@ -84,10 +84,10 @@ pub const SERVICES: &[Service] = &[
         lasting: &[],
     },
     Service {
-        name: "drover.stream.v1.Feed",
+        name: "drover.stream.v1.Erasures",
         peer: "stream",
-        methods: &[("Subscribe", Read), ("Acknowledge", Read), ("ListGroups", Read), ("DeleteGroup", Write)],
-        lasting: &["Subscribe"],
+        methods: &[("EraseTelemetry", Write)],
+        lasting: &[],
     },
     Service {
         name: "drover.stream.v1.Feed",
@@ -99,6 +99,12 @@ pub const SERVICES: &[Service] = &[
         name: "drover.stream.v1.Publisher",
         peer: "stream",
         methods: &[("Publish", Write)],
+        lasting: &[],
+    },
+    Service {
+        name: "drover.stream.v1.Retention",
+        peer: "stream",
+        methods: &[("GetRetention", Read), ("SetRetention", Write)],
         lasting: &[],
     },
     Service {

@@ -13,7 +13,6 @@ use futures_util::{StreamExt, TryStreamExt};
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt;
 use serde_json::Value;
-use tonic::service::Routes;
 use tonic::{Response, Status};
 use tower::ServiceExt;
 
@@ -170,11 +169,10 @@ impl Rest {
     }
 
     pub async fn with_bounds(max_requests: usize, max_live_streams: usize) -> Self {
-        let world = World::start().await;
-        world
-            .env
-            .peers
-            .serve("stream", Routes::new(TelemetryServer::new(Stub)).add_service(FeedServer::new(Stub)));
+        let world = World::start_with(|stream| {
+            stream.add_service(TelemetryServer::new(Stub)).add_service(FeedServer::new(Stub))
+        })
+        .await;
         let mqtt = toml::from_str(drover_mqtt::DEFAULTS).unwrap();
         drover_mqtt::build(mqtt, &world.env).await.unwrap().start(&world.env);
         let config = drover_api::Config {

@@ -1,13 +1,13 @@
 //! `drover device`: the registry of devices.
 
 use clap::{ArgGroup, Args, Subcommand};
-use drover_model::{DeviceId, ProfileId};
+use drover_model::{DeviceId, ProfileId, TelemetryKey};
 use reqwest::Method;
 use serde_json::{Map, Value, json};
 
 use super::{LIST_LIMIT, credential};
 use crate::client::{Client, Query, Target};
-use crate::failure::Outcome;
+use crate::failure::{Code, Failure, Outcome};
 use crate::output::{Column, Format, Output, field};
 
 #[derive(Subcommand)]
@@ -27,8 +27,10 @@ pub enum DeviceCommand {
     Get { id: DeviceId },
     /// Change a device's profile or labels
     Update(UpdateArgs),
-    /// Delete a device and its credentials; what it measured stays
+    /// Delete a device, its credentials and what it measured
     Delete { id: DeviceId },
+    /// Erase what a device measured up to now, and its events; the device stays
+    Erase(EraseArgs),
 }
 
 #[derive(Args)]
@@ -60,6 +62,17 @@ pub struct UpdateArgs {
     remove_labels: Vec<String>,
 }
 
+#[derive(Args)]
+pub struct EraseArgs {
+    id: DeviceId,
+    /// Only these keys, separated by commas; then its events stay
+    #[arg(long, value_delimiter = ',', value_name = "KEYS")]
+    keys: Vec<TelemetryKey>,
+    /// Do it: nothing brings it back
+    #[arg(long)]
+    yes: bool,
+}
+
 const COLUMNS: &[Column] = &[
     ("ID", |d| field(d, "/id")),
     ("PROFILE", |d| field(d, "/profile")),
@@ -84,7 +97,20 @@ pub async fn run(command: DeviceCommand, target: &Target, output: Output) -> Out
             output.object(COLUMNS, &client.write(Method::PATCH, &path, &patch(args)).await?)
         }
         DeviceCommand::Delete { id } => client.delete(&format!("/v1/devices/{id}")).await,
+        DeviceCommand::Erase(args) => erase(args, &client).await,
     }
+}
+
+async fn erase(args: EraseArgs, client: &Client) -> Outcome {
+    let EraseArgs { id, keys, yes } = args;
+    let keys: Vec<&str> = keys.iter().map(TelemetryKey::as_str).collect();
+    if !yes {
+        let what = if keys.is_empty() { "everything".to_owned() } else { keys.join(" and ") };
+        let problem = format!("this erases {what} that {id} measured, for good; add --yes to do it");
+        return Err(Failure::new(Code::Usage, problem));
+    }
+    let only = if keys.is_empty() { String::new() } else { format!("?keys={}", keys.join(",")) };
+    client.delete(&format!("/v1/devices/{id}/telemetry{only}")).await
 }
 
 async fn create(args: CreateArgs, client: &Client, target: &Target, output: Output) -> Outcome {

@@ -79,6 +79,7 @@ impl Wanted {
             Channel::Telemetry
             | Channel::Event
             | Channel::Refused
+            | Channel::Erase
             | Channel::Session
             | Channel::Unspecified => Vec::new(),
         }

@@ -71,6 +71,18 @@ impl List {
         Ok(())
     }
 
+    /// Takes off what was deleted: number and bytes.
+    pub(super) async fn less(
+        self,
+        tx: &mut SqliteConnection,
+        tenant: &str,
+        gone: &SqliteRow,
+    ) -> Result<(), Error> {
+        let gone = Amount { items: gone.try_get(0)?, size_bytes: gone.try_get(1)? };
+        self.add(tx, tenant, Amount::default().less(gone)).await?;
+        Ok(())
+    }
+
     async fn add(self, tx: &mut SqliteConnection, tenant: &str, more: Amount) -> Result<Amount, Error> {
         let row = sqlx::query(
             "INSERT INTO kept (tenant, list, items, size_bytes) VALUES ($1, $2, $3, $4)

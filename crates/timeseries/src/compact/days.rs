@@ -10,6 +10,7 @@ use arrow_array::{Array, BooleanArray, RecordBatch};
 use arrow_select::filter::filter_record_batch;
 use parquet::errors::ParquetError;
 
+use super::choose::Job;
 use crate::StoreError;
 use crate::file::{DEVICE, Level, Part, TS, Wanted};
 use crate::flush::ENDING;
@@ -28,8 +29,7 @@ pub(crate) fn day(ts: i64) -> i64 {
 /// The days of one merge. Dropped before [`Self::finish`], what was written is removed.
 pub(crate) struct Days<'a> {
     inner: &'a Arc<Inner>,
-    shard: u16,
-    tenant: &'a str,
+    job: &'a Job,
     open: BTreeMap<i64, DayFile>,
     /// The days of this pass, when they are known.
     only: Option<BTreeSet<i64>>,
@@ -44,16 +44,8 @@ struct DayFile {
 }
 
 impl<'a> Days<'a> {
-    pub(crate) fn new(inner: &'a Arc<Inner>, shard: u16, tenant: &'a str) -> Self {
-        Self {
-            inner,
-            shard,
-            tenant,
-            open: BTreeMap::new(),
-            only: None,
-            later: BTreeSet::new(),
-            done: Vec::new(),
-        }
+    pub(crate) fn new(inner: &'a Arc<Inner>, job: &'a Job) -> Self {
+        Self { inner, job, open: BTreeMap::new(), only: None, later: BTreeSet::new(), done: Vec::new() }
     }
 
     /// The rows that this pass needs.
@@ -98,7 +90,7 @@ impl<'a> Days<'a> {
 
     fn create(&self, rows: &RecordBatch) -> Result<DayFile, StoreError> {
         let number = self.inner.next_file.fetch_add(1, Ordering::Relaxed);
-        let name = format!("{:05}-{number:012}.{ENDING}", self.shard);
+        let name = format!("{:05}-{number:012}.{ENDING}", self.job.shard);
         let file = NewFile::create(&self.inner.dir.join(&name))?;
         let part = Part {
             file: name.into(),
@@ -111,6 +103,8 @@ impl<'a> Days<'a> {
             max_device: "".into(),
             points: 0,
             size_bytes: 0,
+            clean_to: self.job.clean_to,
+            trimmed: 0,
         };
         Ok(DayFile { file, part })
     }
@@ -118,7 +112,7 @@ impl<'a> Days<'a> {
     /// Ends a pass; whether there is no other.
     pub(crate) fn is_done(&mut self) -> Result<bool, StoreError> {
         for file in std::mem::take(&mut self.open).into_values() {
-            self.done.push(file.finish(self.tenant)?);
+            self.done.push(file.finish(self.job)?);
         }
         let next: BTreeSet<i64> = self.later.iter().copied().take(OPEN_DAYS).collect();
         self.later.retain(|day| !next.contains(day));
@@ -158,11 +152,12 @@ impl DayFile {
         self.file.write(rows)
     }
 
-    fn finish(mut self, tenant: &str) -> Result<Part, StoreError> {
+    fn finish(mut self, job: &Job) -> Result<Part, StoreError> {
+        self.part.trimmed = job.gone.trimmed(self.part.max_ts);
         self.file.encode(|writer| {
             writer.flush()?;
             settle_part(writer, &mut self.part);
-            note_tenants(writer, [(tenant, &self.part)].into_iter());
+            note_tenants(writer, [(&*job.tenant, &self.part)].into_iter());
             Ok(())
         })?;
         self.file.finish()?;

@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::census::{Census, DeviceBounds};
 use crate::columns::HeadBatches;
+use crate::erasures::Erasures;
 use crate::file::Wanted;
 use crate::head::{Head, HeadWriter};
 
@@ -20,8 +21,8 @@ fn all() -> Wanted {
 
 /// Points as a sorted source; their places in the log begin at `seq`.
 fn source(points: &[Point], seq: u64) -> Sorted {
-    let (mut head, mut census) = (Head::default(), Census::default());
-    let mut writer = HeadWriter::new(&mut head, None, &mut census, DeviceBounds::default());
+    let (mut head, mut census, mut erasures) = (Head::default(), Census::default(), Erasures::default());
+    let mut writer = HeadWriter::new(&mut head, None, &mut census, &mut erasures, DeviceBounds::default());
     for ((device, key, ts, value), seq) in points.iter().zip(seq..) {
         let slot = writer.device("t", &format!("d{device}"));
         let text = "x".repeat(usize::from(*value));

@@ -28,6 +28,7 @@ use crate::columns::HeadBatches;
 use crate::damage::Damage;
 use crate::file::{Part, Wanted, schema};
 use crate::footers::Footers;
+use crate::gone::Gone;
 use crate::head::Head;
 use crate::merge::Merge;
 use crate::read::batches;
@@ -88,7 +89,7 @@ impl TableProvider for Points {
         let sources = if filter.is_empty() { Vec::new() } else { sources(&self.store, &reading) };
         let partitions = session.config().target_partitions().max(1);
         let schema = Arc::new(schema().project(columns)?);
-        let partitions = deal(tasks(sources), partitions).into_iter().map(|tasks| {
+        let partitions = deal(tasks(sources, &reading.wanted), partitions).into_iter().map(|tasks| {
             let (schema, reading) = (Arc::clone(&schema), Arc::clone(&reading));
             Arc::new(Scan { schema, reading, tasks: tasks.into() }) as Arc<dyn PartitionStream>
         });
@@ -125,16 +126,16 @@ enum Rows {
 }
 
 /// Something that one thread reads: row groups of a file whose points are nowhere else, a head alone, or sources that must be merged
-/// since they may hold the same points.
+/// since they may hold the same points, or some that no longer count.
 #[derive(Clone)]
 enum Task {
     Groups(Arc<Part>, Range<usize>),
     Head(Arc<Head>),
-    Merged(Vec<Source>),
+    Merged(Vec<Source>, Gone),
 }
 
-/// The sources of each shard that may have wanted rows, as of one moment for each shard.
-fn sources(store: &Store, reading: &Reading) -> Vec<Vec<Source>> {
+/// The sources of each shard that may have wanted rows, and what of these no longer counts, as of one moment for each shard.
+fn sources(store: &Store, reading: &Reading) -> Vec<(Vec<Source>, Gone)> {
     let (tenant, wanted) = (&*reading.tenant, &reading.wanted);
     let of_head = |head: Arc<Head>| {
         let mut names: Vec<_> = head.slots(tenant, wanted).into_iter().map(|(name, _)| name).collect();
@@ -154,30 +155,38 @@ fn sources(store: &Store, reading: &Reading) -> Vec<Vec<Source>> {
         rows: Rows::File(part),
     };
     let of_shard = |shard: &crate::store::ShardSlot| {
-        let (live, frozen, parts) = {
+        let (live, frozen, parts, gone) = {
             let state = shard.state.read();
-            let parts = state.files.get(tenant).into_iter().flatten().filter(|part| wanted.meets(part));
-            (state.live.select(tenant, wanted), state.frozen.clone(), parts.cloned().collect::<Vec<_>>())
+            let gone = store.0.gone(&state, tenant);
+            let parts = state.files.get(tenant).into_iter().flatten();
+            let parts = parts.filter(|part| wanted.meets(part) && !gone.has_all(part));
+            let parts = parts.cloned().collect::<Vec<_>>();
+            (state.live.select(tenant, wanted), state.frozen.clone(), parts, gone)
         };
         let heads = live.map(Arc::new).into_iter().chain(frozen).filter_map(of_head);
-        heads.chain(parts.into_iter().map(of_file)).collect()
+        (heads.chain(parts.into_iter().map(of_file)).collect(), gone)
     };
     store.0.shards.iter().map(of_shard).collect()
 }
 
 /// What can be read on its own, and what must be merged.
-fn tasks(shards: Vec<Vec<Source>>) -> Vec<(u64, Task)> {
+fn tasks(shards: Vec<(Vec<Source>, Gone)>, wanted: &Wanted) -> Vec<(u64, Task)> {
+    let groups = shards
+        .into_iter()
+        .flat_map(|(sources, gone)| overlapping(sources).into_iter().map(move |group| (group, gone.clone())));
     let mut tasks = Vec::new();
-    for group in shards.into_iter().flat_map(overlapping) {
+    for (group, gone) in groups {
         let points = group.iter().map(|source| source.points).sum();
         match group.as_slice() {
-            [Source { rows: Rows::Head(head), .. }] => tasks.push((points, Task::Head(Arc::clone(head)))),
-            [Source { rows: Rows::File(part), .. }] => {
+            [Source { rows: Rows::Head(head), .. }] if gone.is_empty() => {
+                tasks.push((points, Task::Head(Arc::clone(head))));
+            }
+            [Source { rows: Rows::File(part), .. }] if !gone.meets(part, &wanted.devices) => {
                 let share = points / u64::try_from(part.row_groups.max(1)).unwrap_or(1);
                 let groups = part.first_row_group..part.first_row_group + part.row_groups;
                 tasks.extend(groups.map(|group| (share, Task::Groups(Arc::clone(part), group..group + 1))));
             }
-            _ => tasks.push((points, Task::Merged(group))),
+            _ => tasks.push((points, Task::Merged(group, gone))),
         }
     }
     tasks
@@ -229,7 +238,7 @@ impl fmt::Debug for Scan {
         let count = |is: fn(&Task) -> bool| self.tasks.iter().filter(|task| is(task)).count();
         let groups = count(|task| matches!(task, Task::Groups(..)));
         let heads = count(|task| matches!(task, Task::Head(_)));
-        let merged = count(|task| matches!(task, Task::Merged(_)));
+        let merged = count(|task| matches!(task, Task::Merged(..)));
         write!(f, "points: {groups} row groups, {heads} heads, {merged} merges")
     }
 }
@@ -272,9 +281,10 @@ impl Reading {
                 Box::new(batches.map(move |batch| batch.project(&places)))
             }
             Task::Head(head) => Box::new(self.head(head).map(project)),
-            Task::Merged(sources) => {
+            Task::Merged(sources, gone) => {
                 let sources = sources.iter().map(|source| self.source(source)).collect();
-                Box::new(Merge::new(sources).map(|batch| batch.map_err(ArrowError::from)).map(project))
+                let counting = |batch: Result<RecordBatch, ParquetError>| gone.filter(batch?);
+                Box::new(Merge::new(sources).map(counting).map(project))
             }
         }
     }

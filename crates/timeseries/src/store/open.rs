@@ -12,6 +12,7 @@ use tokio::sync::Semaphore;
 
 use super::{Inner, ShardSlot, ShardState, StoreOptions};
 use crate::damage::Damage;
+use crate::erasures;
 use crate::footers::Footers;
 use crate::manifest::{self, Listed};
 use crate::write::UNFINISHED;
@@ -21,6 +22,8 @@ pub(super) async fn open(db: Db, dir: PathBuf, options: StoreOptions) -> Result<
     let set = migrations(&[
         (1, "points", include_str!("../../migrations/0001_points.sql")),
         (2, "levels", include_str!("../../migrations/0002_levels.sql")),
+        (3, "erasures", include_str!("../../migrations/0003_erasures.sql")),
+        (4, "trimmed", include_str!("../../migrations/0004_trimmed.sql")),
     ]);
     db.migrate("timeseries", &set).await?;
     let listed = manifest::list(db.read()).await?;
@@ -51,6 +54,12 @@ pub(super) async fn open(db: Db, dir: PathBuf, options: StoreOptions) -> Result<
             state.census.learn(row);
         }
     }
+    for erasure in erasures::load(db.read()).await? {
+        let shard = shard_of(partition_of(&erasure.tenant, &erasure.device), options.shards);
+        if let Some(state) = states.get_mut(usize::from(shard.0)) {
+            state.erasures.learn(&erasure);
+        }
+    }
     let slot = |state| ShardSlot { state: RwLock::new(state), ..ShardSlot::default() };
     Ok(Inner {
         db,
@@ -60,6 +69,7 @@ pub(super) async fn open(db: Db, dir: PathBuf, options: StoreOptions) -> Result<
         device_bounds: options.device_bounds,
         footers: Arc::new(Footers::new(options.footer_cache_bytes)),
         damage,
+        retention: RwLock::default(),
         leaving: Mutex::default(),
         quarantined: Mutex::default(),
         reads: Arc::new(Semaphore::new(options.concurrent_reads.max(1))),

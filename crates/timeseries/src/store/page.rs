@@ -6,7 +6,8 @@ use futures_util::TryStreamExt;
 use hashbrown::HashMap;
 
 use super::{Inner, ShardSlot, ShardState};
-use crate::head::Head;
+use crate::gone::Gone;
+use crate::head::{DeviceHead, Head};
 use crate::sample::{Sample, Stored};
 use crate::{StoreError, latest, newest};
 
@@ -84,12 +85,18 @@ pub(super) async fn read(
     let mut heads = heads.into_iter().peekable();
     let mut devices: Vec<(Box<str>, Found)> = Vec::with_capacity(heads.len());
     let (mut bytes, mut has_more) = (0, end.is_some());
-    let mut rows = latest::list(inner.db.read(), tenant, after, limit);
+    let gone = |shard: &ShardSlot| inner.gone(&shard.state.read(), tenant);
+    let gone: Vec<Gone> = inner.shards.iter().map(gone).collect();
+    // Of a device's shard, only, there is something to say.
+    let counts = |name: &str, key: &str, sample: &Stored| !gone.iter().any(|it| it.of(name).has(key, sample));
+    let mut rows = latest::list(inner.db.read(), tenant, after);
     while let Some(row) = rows.try_next().await.map_err(DbError::from)? {
         let mut found = Found::new();
-        let name = latest::read(&row, |key, sample| {
-            bytes += newest::weight(&sample);
-            found.extend(keys.number(key).map(|number| (number, sample)));
+        let name = latest::read(&row, |name, key, sample| {
+            if counts(name, key, &sample) {
+                bytes += newest::weight(&sample);
+                found.extend(keys.number(key).map(|number| (number, sample)));
+            }
         })?;
         if end.as_deref().is_some_and(|end| name > end) {
             break;
@@ -100,7 +107,12 @@ pub(super) async fn read(
         if let Some((_, newer)) = heads.next_if(|(head, _)| **head == *name) {
             found.extend(newer);
         }
-        devices.push((name.into(), found));
+        if !found.is_empty() {
+            devices.push((name.into(), found));
+        }
+        if devices.len() >= limit {
+            break;
+        }
         if bytes > PAGE_BYTES {
             has_more |= heads.next().is_some() || rows.try_next().await.map_err(DbError::from)?.is_some();
             heads = Vec::new().into_iter().peekable();
@@ -147,7 +159,9 @@ async fn in_memory(
 ) -> Vec<(Box<str>, Found)> {
     let mut names: Vec<(Box<str>, &ShardSlot)> = Vec::new();
     for shard in &inner.shards {
-        let some = shard.state.read().names(tenant, after, limit);
+        let state = shard.state.read();
+        let some = state.names(&inner.gone(&state, tenant), tenant, after, limit);
+        drop(state);
         names.extend(some.into_iter().map(|name| (name, shard)));
     }
     names.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
@@ -158,11 +172,12 @@ async fn in_memory(
         for some in names.chunk_by(|(_, one), (_, other)| std::ptr::eq(*one, *other)) {
             let Some((_, shard)) = some.first() else { continue };
             let state = shard.state.read();
+            let gone = inner.gone(&state, tenant);
             for (name, _) in some {
                 if bytes > PAGE_BYTES {
                     return devices;
                 }
-                devices.push((name.clone(), state.found(tenant, name, keys)));
+                devices.push((name.clone(), state.found((tenant, name), &gone, keys)));
                 bytes += devices.last().map_or(0, |device| weight(std::slice::from_ref(device)));
             }
         }
@@ -173,12 +188,16 @@ async fn in_memory(
 
 impl ShardState {
     /// The first `limit` devices by name that come after `after` and have points in memory.
-    fn names(&self, tenant: &str, after: &str, limit: usize) -> Vec<Box<str>> {
+    fn names(&self, gone: &Gone, tenant: &str, after: &str, limit: usize) -> Vec<Box<str>> {
         let mut names: Vec<&str> = Vec::new();
         for head in self.heads() {
             let Some(tenant) = head.tenant_named(tenant) else { continue };
             let devices = head.devices(tenant).filter(|(name, _)| *name > after);
-            names.extend(devices.filter(|(_, device)| !device.rows.is_empty()).map(|(name, _)| name));
+            let counts = |(name, device): &(&str, &DeviceHead)| {
+                let gone = gone.of(name);
+                Head::newest(device).any(|row| !gone.has_row(head.key(row), (row.ts, row.seq)))
+            };
+            names.extend(devices.filter(counts).map(|(name, _)| name));
         }
         // A name stands in two heads at the most. Finding the first ones is much less than sorting all while writers wait.
         let enough = limit.saturating_mul(2);
@@ -192,11 +211,11 @@ impl ShardState {
         names.into_iter().map(Into::into).collect()
     }
 
-    fn found(&self, tenant: &str, device: &str, keys: &mut Keys) -> Found {
-        let mut found = Found::new();
+    fn found(&self, (tenant, device): (&str, &str), gone: &Gone, keys: &mut Keys) -> Found {
+        let (mut found, gone) = (Found::new(), gone.of(device));
         for (head, device) in self.device(tenant, device) {
             found.reserve_exact(device.series.len());
-            for row in Head::newest(device) {
+            for row in Head::newest(device).filter(|row| !gone.has_row(head.key(row), (row.ts, row.seq))) {
                 found.extend(keys.number(head.key(row)).map(|number| (number, head.stored(row))));
             }
         }

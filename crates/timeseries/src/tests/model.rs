@@ -1,4 +1,4 @@
-//! The store against a naive model: any order of points, flushes, failures and crashes.
+//! The store against a naive model: any order of points, erasures, flushes, merges, failures and crashes, while points grow too old.
 
 use std::collections::BTreeMap;
 
@@ -19,9 +19,34 @@ struct Made {
     value: Value,
 }
 
+/// What stands at a position of the log.
+#[derive(Debug, Clone)]
+enum Entry {
+    Point(Made),
+    Erase(Erase),
+}
+
+/// Of all keys when none is named.
+#[derive(Debug, Clone)]
+struct Erase {
+    tenant: &'static str,
+    device: &'static str,
+    keys: Vec<&'static str>,
+}
+
+impl Erase {
+    fn hides(&self, made: &Made) -> bool {
+        (self.tenant, self.device) == (made.tenant, made.device)
+            && (self.keys.is_empty() || self.keys.contains(&made.key))
+    }
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     Push(Vec<Made>),
+    Erase(Erase),
+    /// So many microseconds.
+    Pass(i64),
     Flush,
     /// Merges of files, as many as are due.
     Compact,
@@ -59,9 +84,17 @@ fn made() -> impl Strategy<Value = Made> {
     })
 }
 
+fn erase() -> impl Strategy<Value = Erase> {
+    let names = (prop::sample::select(&TENANTS[..]), prop::sample::select(&DEVICES[..]));
+    let keys = prop::collection::vec(prop::sample::select(&KEYS[..]), 0..3);
+    (names, keys).prop_map(|((tenant, device), keys)| Erase { tenant, device, keys })
+}
+
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => prop::collection::vec(made(), 1..30).prop_map(Step::Push),
+        2 => erase().prop_map(Step::Erase),
+        1 => (1i64..12).prop_map(Step::Pass),
         3 => Just(Step::Flush),
         3 => Just(Step::Compact),
         1 => Just(Step::GiveUpBeforeRecord),
@@ -73,17 +106,64 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// Microseconds that points of the keys `temp`, `temp*` and all others are kept; 0 is for ever.
+type Keep = [u64; 3];
+
+fn keep() -> impl Strategy<Value = Keep> {
+    prop_oneof![3 => Just([0; 3]), 1 => prop::array::uniform3(prop_oneof![Just(0), 5u64..40])]
+}
+
 /// A store, the log that feeds it and how much of the log is committed.
 struct Run {
     place: Place,
-    log: Vec<Made>,
+    log: Vec<Entry>,
     committed: usize,
+    keep: Keep,
+    now: i64,
 }
 
 impl Run {
+    async fn new(keep: Keep) -> Self {
+        let run = Self { place: Place::new().await, log: Vec::new(), committed: 0, keep, now: 0 };
+        run.set_retention();
+        run
+    }
+
+    fn set_retention(&self) {
+        let keep = self.keep.map(|us| (us > 0).then(|| Duration::from_micros(us)));
+        let rule = |keys: &str, keep| RetentionRule { keys: keys.into(), keep };
+        let rules = vec![rule("temp*", keep[1]), rule("temp", keep[0])];
+        let rules = TENANTS.iter().map(|tenant| ((*tenant).into(), rules.clone())).collect();
+        let retention = Retention { default: keep[2], rules };
+        self.place.store.set_retention(&retention, Timestamp::from_micros(self.now));
+    }
+
+    /// Since when points of a key are kept.
+    fn kept_from(&self, key: &str) -> i64 {
+        let keep = match key {
+            "temp" => self.keep[0],
+            _ if key.starts_with("temp") => self.keep[1],
+            _ => self.keep[2],
+        };
+        if keep == 0 { i64::MIN } else { self.now - keep.cast_signed() }
+    }
+
+    async fn reopen(&mut self) {
+        self.place.reopen().await;
+        self.set_retention();
+        self.apply(self.committed);
+    }
+
     fn apply(&self, from: usize) {
         self.place.store.apply(SHARD, |head| {
-            for (seq, made) in self.log.iter().enumerate().skip(from) {
+            for (seq, entry) in self.log.iter().enumerate().skip(from) {
+                let made = match entry {
+                    Entry::Point(made) => made,
+                    Entry::Erase(Erase { tenant, device, keys }) => {
+                        head.erase(tenant, device, keys.iter().copied(), seq as u64);
+                        continue;
+                    }
+                };
                 let slot = head.device(made.tenant, made.device);
                 let ts = Timestamp::from_micros(made.ts);
                 head.push(
@@ -99,25 +179,31 @@ impl Run {
     }
 
     async fn crash(&mut self) {
-        self.place.reopen().await;
-        self.apply(self.committed);
+        self.reopen().await;
     }
 
     async fn step(&mut self, step: Step) {
         if let Step::Push(points) = step {
             let from = self.log.len();
-            self.log.extend(points);
+            self.log.extend(points.into_iter().map(Entry::Point));
             return self.apply(from);
         }
+        if let Step::Erase(erase) = step {
+            let from = self.log.len();
+            self.log.push(Entry::Erase(erase));
+            return self.apply(from);
+        }
+        if let Step::Pass(us) = step {
+            self.now += us;
+            return self.set_retention();
+        }
         if matches!(step, Step::Compact) {
-            let now = Timestamp::from_micros(0);
-            while self.place.store.compact(2, now).await.unwrap().is_some() {}
-            return;
+            return self.compact().await;
         }
         if matches!(step, Step::Crash) {
             return self.crash().await;
         }
-        let Some(flush) = self.place.store.freeze_and_write(SHARD).await.unwrap() else { return };
+        let flush = self.place.store.freeze_and_write(SHARD).await.unwrap();
         match step {
             Step::GiveUpBeforeRecord => return drop(flush),
             Step::CrashBeforeRecord => {
@@ -126,8 +212,12 @@ impl Run {
             }
             _ => {}
         }
+        let end = self.log.len() as u64;
         let mut tx = self.place.db.begin().await.unwrap();
-        flush.record(&mut tx).await.unwrap();
+        if let Some(flush) = &flush {
+            flush.record(&mut tx).await.unwrap();
+        }
+        self.place.store.record_erasures(SHARD, end, &mut tx).await.unwrap();
         if matches!(step, Step::RollBack) {
             return drop(tx);
         }
@@ -139,17 +229,67 @@ impl Run {
                 self.committed = self.log.len();
                 return self.crash().await;
             }
-            _ => flush.publish(),
+            _ => {
+                if let Some(flush) = flush {
+                    flush.publish();
+                }
+                self.place.store.erasures_recorded(SHARD, end);
+            }
         }
         self.committed = self.log.len();
+    }
+
+    async fn compact(&self) {
+        let now = Timestamp::from_micros(self.now);
+        while self.place.store.compact(2, now).await.unwrap().is_some() {}
+    }
+
+    /// After a flush and merges, files have nothing that was erased, and nobody needs to know any more that it was. Nor have they
+    /// points of keys whose rule has passed over the whole file.
+    async fn check_files(&mut self) {
+        self.step(Step::Flush).await;
+        self.compact().await;
+        for path in self.place.files() {
+            let rows: Vec<(usize, &Made)> = positions(&path).into_iter().map(|seq| self.made(seq)).collect();
+            let last = rows.iter().map(|(_, made)| made.ts).max().unwrap();
+            for (at, made) in rows {
+                let later = self.log.iter().skip(at);
+                let mut erases =
+                    later.filter(|entry| matches!(entry, Entry::Erase(erase) if erase.hides(made)));
+                assert!(erases.next().is_none(), "{made:?} at {at} is still in a file");
+                assert!(self.kept_from(made.key) <= last, "{made:?} is too old, as is all of its file");
+            }
+        }
+        let erasures = erasures::load(self.place.db.read()).await.unwrap();
+        assert_eq!(erasures, []);
+    }
+
+    fn made(&self, seq: u64) -> (usize, &Made) {
+        let at = usize::try_from(seq).unwrap();
+        match self.log.get(at) {
+            Some(Entry::Point(made)) => (at, made),
+            other => panic!("{other:?} at {seq} is no point"),
+        }
     }
 
     /// What a device's series should hold.
     fn expected(&self, name: &str, device: &str) -> BTreeMap<TelemetryKey, BTreeMap<i64, Value>> {
         let mut series: BTreeMap<TelemetryKey, BTreeMap<i64, Value>> = BTreeMap::new();
-        for made in self.log.iter().filter(|made| made.tenant == name && made.device == device) {
-            series.entry(key(made.key)).or_default().insert(made.ts, made.value.clone());
+        for entry in &self.log {
+            match entry {
+                Entry::Point(made) if made.tenant == name && made.device == device => {
+                    series.entry(key(made.key)).or_default().insert(made.ts, made.value.clone());
+                }
+                Entry::Erase(erase) if erase.tenant == name && erase.device == device => {
+                    series.retain(|key, _| !erase.keys.is_empty() && !erase.keys.contains(&key.as_str()));
+                }
+                Entry::Point(_) | Entry::Erase(_) => {}
+            }
         }
+        for (key, samples) in &mut series {
+            samples.retain(|ts, _| *ts >= self.kept_from(key.as_str()));
+        }
+        series.retain(|_, samples| !samples.is_empty());
         series
     }
 
@@ -306,10 +446,10 @@ fn naive(samples: &BTreeMap<i64, Value>, query: &RangeQuery) -> Vec<Sample> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
-    fn nothing_is_lost_doubled_or_mixed_up_whatever_fails(steps in prop::collection::vec(step(), 1..14)) {
+    fn nothing_is_lost_doubled_or_mixed_up_whatever_fails(steps in prop::collection::vec(step(), 1..14), keep in keep()) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            let mut run = Run { place: Place::new().await, log: Vec::new(), committed: 0 };
+            let mut run = Run::new(keep).await;
             for step in steps {
                 run.step(step).await;
                 run.check().await;
@@ -317,8 +457,9 @@ proptest! {
             for name in TENANTS {
                 run.check_sql(name).await;
             }
-            run.place.reopen().await;
-            run.apply(run.committed);
+            run.reopen().await;
+            run.check().await;
+            run.check_files().await;
             run.check().await;
         });
     }
