@@ -117,7 +117,7 @@ impl Server {
         has_control_plane: bool,
     ) -> Self {
         let any = "127.0.0.1:0";
-        let listeners = [("MQTT", any), ("MQTTS", any), ("WS", any), ("API", "")];
+        let listeners = [("MQTT", any), ("MQTTS", any), ("WS", any), ("API", ""), ("GRPC", "")];
         let mut variables: Vec<(String, String)> =
             listeners.iter().map(|(name, at)| (format!("DROVER_LISTEN__{name}"), (*at).to_owned())).collect();
         variables.push(("DROVER_LOG__SEGMENT_BYTES".into(), "4_194_304".into()));

@@ -35,10 +35,10 @@ fn record() -> RecordRef<'static> {
 
 /// Every listener off but `api`, at any free port.
 fn program(folder: &tempfile::TempDir, more: &[(&str, &str)]) -> Program {
-    let off = [("DROVER_LISTEN__MQTT", ""), ("DROVER_LISTEN__MQTTS", ""), ("DROVER_LISTEN__WS", "")];
+    let off = ["MQTT", "MQTTS", "WS", "GRPC"].map(|name| (format!("DROVER_LISTEN__{name}"), String::new()));
     let small = [("DROVER_LISTEN__API", "127.0.0.1:0"), ("DROVER_LOG__SEGMENT_BYTES", "4_194_304")];
-    let variables = off.iter().chain(&small).chain(more);
-    let variables = variables.map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
+    let given = small.iter().chain(more).map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
+    let variables = off.into_iter().chain(given).collect();
     let layers = Layers::load(Sources { variables, ..Sources::default() }).unwrap();
     Program::new(Settings::read(&layers).unwrap(), folder.path().join("data"))
 }
