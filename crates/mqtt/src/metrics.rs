@@ -124,6 +124,10 @@ impl Metrics {
         );
         registry.register("received_bytes", "Bytes received", self.bytes_received.clone());
         registry.register("sent_bytes", "Bytes sent", self.bytes_sent.clone());
+        self.register_sessions(registry);
+    }
+
+    fn register_sessions(&self, registry: &mut Registry) {
         registry.register("sessions", "Sessions, with those whose clients are away", self.sessions.clone());
         registry.register("subscriptions", "Subscriptions, shared ones included", self.subscriptions.clone());
         registry.register("retained_messages", "Retained messages", self.retained_messages.clone());

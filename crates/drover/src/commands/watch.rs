@@ -46,7 +46,7 @@ pub struct WatchArgs {
 struct Active {
     points: u64,
     seen: String,
-    values: Vec<(String, String)>,
+    values: Vec<(String, Value)>,
 }
 
 pub async fn run(args: WatchArgs, target: &Target, output: Output) -> Outcome {
@@ -105,7 +105,7 @@ fn active(answer: &Value) -> BTreeMap<String, Active> {
         // Times in one form and zone are in the order of their texts.
         device.seen = field(row, "/seen").max(std::mem::take(&mut device.seen));
         let value = row.get("value").filter(|value| !value.is_null()).or_else(|| row.get("text"));
-        device.values.push((field(row, "/key"), value.map(plain).unwrap_or_default()));
+        device.values.push((field(row, "/key"), value.cloned().unwrap_or_default()));
     }
     devices
 }
@@ -180,7 +180,7 @@ mod tests {
     fn the_most_active_device_comes_first_with_its_last_values() {
         let ranked = ranked(active(&answer()), 10);
         assert_eq!(ranked[0].0, "b");
-        assert_eq!(ranked[0].1.values, [("state".to_owned(), "on".to_owned())]);
+        assert_eq!(ranked[0].1.values, [("state".to_owned(), json!("on"))]);
         assert_eq!((ranked[1].1.points, ranked[1].1.seen.as_str()), (6, "2026-01-01T00:00:05Z"));
         assert_eq!(super::ranked(active(&answer()), 1).len(), 1);
     }
