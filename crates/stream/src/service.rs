@@ -216,6 +216,7 @@ fn range_query(request: &proto::RangeRequest) -> Result<RangeQuery, Error> {
         proto::Aggregation::Sum => Some(Aggregation::Sum),
         proto::Aggregation::Count => Some(Aggregation::Count),
         proto::Aggregation::Last => Some(Aggregation::Last),
+        proto::Aggregation::First => Some(Aggregation::First),
     };
     if aggregation.is_some() && interval.is_none() {
         return Err(field("interval", "is needed with agg, for instance 5m"));

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use drover_model::{Flags, Value};
+use drover_model::Value;
 
 use crate::newest::weight;
+use crate::rollup::{Resolution, Rolled};
 use crate::sample::{Aggregation, Stored};
+use crate::summary::{Cascade, Summary};
 use crate::{RangeQuery, StoreError};
 
 /// Longest interval: a thousand years of 365 days.
@@ -42,47 +44,83 @@ impl Plan {
     /// What of a sample counts: of a text, for most, only that there is one.
     pub(crate) fn relevant(self, sample: Stored) -> Stored {
         match (self.kind, &sample.value) {
-            (Aggregation::Last, _) | (_, Value::Number(_) | Value::Bool(_)) => sample,
+            (Aggregation::First | Aggregation::Last, _) | (_, Value::Number(_) | Value::Bool(_)) => sample,
             (_, Value::Text(_)) => Stored { value: Value::Text("".into()), ..sample },
         }
     }
 
-    fn start(self, ts: i64) -> i64 {
-        self.length.map_or(self.from, |length| ts.div_euclid(length).saturating_mul(length))
+    /// Whether intervals are made of whole times of a resolution.
+    pub(crate) fn is_made_of(self, resolution: Resolution) -> bool {
+        self.length.is_some_and(|length| length % resolution.length() == 0)
+    }
+
+    /// Lengths of time over which is summed up, each out of the one before.
+    fn lengths(self) -> Vec<i64> {
+        let shorter = Resolution::ALL.into_iter().filter(|it| self.is_made_of(*it)).map(Resolution::length);
+        let length = self.length.unwrap_or(0);
+        shorter.filter(|it| *it != length).chain([length]).collect()
     }
 }
 
-/// What is known of one interval.
-#[derive(Debug)]
-struct Interval {
-    samples: u64,
-    numbers: u64,
-    sum: f64,
-    min: f64,
-    max: f64,
-    flags: Flags,
-    last: Stored,
-}
-
 /// The intervals of one series.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Intervals {
-    by_start: BTreeMap<i64, Interval>,
+    plan: Plan,
+    /// The newest so many are kept.
+    limit: usize,
+    by_start: BTreeMap<i64, Summary>,
+    /// What is not over yet.
+    cascade: Cascade,
+    last_level: usize,
     /// Whether older ones than these were left out.
     has_more: bool,
 }
 
 impl Intervals {
-    /// Takes samples that follow those taken before, and keeps the newest `limit` intervals.
-    pub(crate) fn add(&mut self, plan: Plan, limit: usize, samples: Vec<Stored>) {
+    pub(crate) fn new(plan: Plan, limit: usize) -> Self {
+        let lengths = plan.lengths();
+        let last_level = lengths.len() - 1;
+        let cascade = Cascade::new(lengths.into_iter());
+        Self { plan, limit, by_start: BTreeMap::new(), cascade, last_level, has_more: false }
+    }
+
+    /// Takes samples that follow those taken before, and what was summed up of other times among theirs; both by time.
+    pub(crate) fn add(&mut self, samples: Vec<Stored>, rolled: Vec<Rolled>) {
+        let mut rolled = rolled.into_iter().peekable();
         for sample in samples {
-            let start = plan.start(sample.ts);
-            self.by_start.entry(start).or_insert_with(|| Interval::starting(&sample)).add(sample);
-            if self.by_start.len() > limit {
-                self.by_start.pop_first();
-                self.has_more = true;
+            while let Some(earlier) = rolled.next_if(|rolled| rolled.start < sample.ts) {
+                self.append(earlier);
             }
+            self.with_cascade(|cascade, over| cascade.add(sample, over));
         }
+        rolled.for_each(|rolled| self.append(rolled));
+    }
+
+    fn append(&mut self, rolled: Rolled) {
+        self.with_cascade(|cascade, over| {
+            if let Some(level) = cascade.level_of(rolled.resolution.length()) {
+                cascade.append(level, rolled.start, rolled.summary, over);
+            }
+        });
+    }
+
+    /// Ends what is not over yet.
+    pub(crate) fn finish(&mut self) {
+        self.with_cascade(Cascade::finish);
+    }
+
+    fn with_cascade(&mut self, act: impl FnOnce(&mut Cascade, &mut crate::summary::Over<'_>)) {
+        let Self { plan, limit, by_start, cascade, last_level, has_more } = self;
+        act(cascade, &mut |level, start, summary| {
+            if level != *last_level {
+                return;
+            }
+            by_start.insert(if plan.length.is_some() { start } else { plan.from }, summary.clone());
+            if by_start.len() > *limit {
+                by_start.pop_first();
+                *has_more = true;
+            }
+        });
     }
 
     /// What the samples will take of an answer, at the most.
@@ -106,45 +144,8 @@ impl Intervals {
     }
 
     /// One sample for each interval that has a value.
-    pub(crate) fn reduce(self, plan: Plan) -> Vec<Stored> {
-        self.by_start.into_iter().filter_map(|(start, interval)| interval.reduce(plan.kind, start)).collect()
-    }
-}
-
-impl Interval {
-    fn starting(sample: &Stored) -> Self {
-        let (min, max) = (f64::INFINITY, f64::NEG_INFINITY);
-        Self { samples: 0, numbers: 0, sum: 0.0, min, max, flags: Flags::NONE, last: sample.clone() }
-    }
-
-    fn add(&mut self, sample: Stored) {
-        self.samples += 1;
-        self.flags = self.flags.with(sample.flags);
-        let number = match sample.value {
-            Value::Number(number) => Some(number),
-            Value::Bool(truth) => Some(f64::from(u8::from(truth))),
-            Value::Text(_) => None,
-        };
-        if let Some(number) = number {
-            self.numbers += 1;
-            self.sum += number;
-            self.min = self.min.min(number);
-            self.max = self.max.max(number);
-        }
-        self.last = sample;
-    }
-
-    #[expect(clippy::cast_precision_loss, reason = "a count beyond 2^53 may be rounded")]
-    fn reduce(self, kind: Aggregation, start: i64) -> Option<Stored> {
-        let some = |number| (self.numbers > 0).then_some(Value::Number(number));
-        let value = match kind {
-            Aggregation::Avg => some(self.sum / self.numbers as f64),
-            Aggregation::Min => some(self.min),
-            Aggregation::Max => some(self.max),
-            Aggregation::Sum => some(self.sum),
-            Aggregation::Count => Some(Value::Number(self.samples as f64)),
-            Aggregation::Last => Some(self.last.value),
-        };
-        Some(Stored { ts: start, seq: self.last.seq, value: value?, flags: self.flags })
+    pub(crate) fn reduce(self) -> Vec<Stored> {
+        let kind = self.plan.kind;
+        self.by_start.into_iter().filter_map(|(start, interval)| interval.reduce(kind, start)).collect()
     }
 }

@@ -16,7 +16,7 @@ use crate::file::{Level, Part, Wanted};
 use crate::merge::{Merge, Sorted};
 use crate::read::batches;
 use crate::store::{Inner, Store};
-use crate::{StoreError, manifest};
+use crate::{StoreError, manifest, rollup};
 
 use choose::{Job, choose};
 use days::Days;
@@ -71,7 +71,7 @@ impl Store {
             drop(job);
             if let Err(Ok(unwanted)) = sender.send(merged) {
                 let new = unwanted.iter().filter(|part| !sources.contains(&part.file));
-                new.for_each(|part| remove_file(&inner.dir, &part.file));
+                new.for_each(|part| remove(&inner.dir, part));
             }
         };
         let thread = std::thread::Builder::new().name("compact".to_owned()).spawn(work);
@@ -91,7 +91,7 @@ impl Store {
             };
             drop(tx);
             if !is_committed {
-                merged.iter().for_each(|part| remove_file(&inner.dir, &part.file));
+                merged.iter().for_each(|part| remove(&inner.dir, part));
                 return Err(error);
             }
         }
@@ -136,7 +136,7 @@ impl Inner {
             let is_needed = state.files.values().flatten().any(|other| other.file == part.file);
             // One that is needed for another tenant goes when that one's part leaves.
             if !is_needed && removed.insert(Arc::clone(&part.file)) {
-                remove_file(&self.dir, &part.file);
+                remove(&self.dir, part);
                 self.damage.removed(&part.file);
             }
             false
@@ -144,9 +144,12 @@ impl Inner {
     }
 }
 
-fn remove_file(dir: &Path, file: &str) {
-    if let Err(error) = std::fs::remove_file(dir.join(file)) {
-        tracing::warn!(file, %error, "could not remove a file that is not needed; the next start will");
+/// Removes a file and its rollups.
+fn remove(dir: &Path, part: &Part) {
+    for file in rollup::files(&part.file, part.rollups).chain([part.file.to_string()]) {
+        if let Err(error) = std::fs::remove_file(dir.join(&file)) {
+            tracing::warn!(file, %error, "could not remove a file that is not needed; the next start will");
+        }
     }
 }
 

@@ -69,6 +69,8 @@ pub(crate) struct Part {
     pub(crate) clean_to: u64,
     /// Names the rules of retention that had passed over all of it when it was written; 0 for none.
     pub(crate) trimmed: i64,
+    /// Bits of the rollups that lie beside it.
+    pub(crate) rollups: u8,
 }
 
 /// The parts of one file, with their tenants.

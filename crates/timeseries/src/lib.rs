@@ -1,7 +1,8 @@
 //! The points of an installation: the newest in memory (`head`), the rest in Parquet files (`write`, `read`, `file`), which
 //! of them count and each device's latest values in the database (`manifest`, `latest`); `census` keeps each device within its
 //! bounds. `flush` moves points from memory to files, `compact` merges files into one for each tenant and day; `erasures` says
-//! what was erased, `retention` how long points are kept, and `gone` which rows therefore no longer count; `range` and `aggregate` answer questions, `newest` bounds an answer, and
+//! what was erased, `retention` how long points are kept, and `gone` which rows therefore no longer count; `rollup` has the
+//! sums of merged files, made by `summary`; `range` and `aggregate` answer questions, `newest` bounds an answer, and
 //! its `cursor` says where the next one goes on. Durability before a flush is the log's business: its offset is committed
 //! together with the flush, and what came after is replayed.
 
@@ -25,10 +26,12 @@ mod newest;
 mod range;
 mod read;
 mod retention;
+mod rollup;
 mod sample;
 mod snapshot;
 mod sql;
 mod store;
+mod summary;
 mod write;
 
 pub use census::{DeviceBounds, OverBounds};

@@ -6,8 +6,8 @@ use futures_util::TryStreamExt;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection, SqlitePool};
 
-use crate::StoreError;
 use crate::file::{Level, Part};
+use crate::{StoreError, rollup};
 
 /// A row: whose part, and in which shard.
 pub(crate) struct Listed {
@@ -20,7 +20,8 @@ pub(crate) struct Listed {
 pub(crate) async fn list(db: &SqlitePool) -> Result<Vec<Listed>, StoreError> {
     let mut rows = sqlx::query(
         "SELECT file, tenant, shard, first_row_group, row_groups, min_ts, max_ts, min_device, max_device, points, \
-         size_bytes, level, clean_to, trimmed FROM point_file ORDER BY file, tenant",
+         size_bytes, level, clean_to, trimmed, \
+         rollups FROM point_file ORDER BY file, tenant",
     )
     .fetch(db);
     let mut all = Vec::new();
@@ -61,14 +62,23 @@ fn listed(row: &SqliteRow, file: Arc<str>) -> Result<Listed, StoreError> {
             },
             clean_to: count("clean_to")?,
             trimmed: row.try_get("trimmed")?,
+            rollups: u8::try_from(count("rollups")?).unwrap_or(0),
             file,
         },
     })
 }
 
-/// The names of all files.
+/// The names of all files, those of rollups too.
 pub(crate) async fn names(db: &SqlitePool) -> Result<Vec<String>, StoreError> {
-    Ok(sqlx::query_scalar("SELECT DISTINCT file FROM point_file ORDER BY file").fetch_all(db).await?)
+    let rows =
+        sqlx::query("SELECT DISTINCT file, rollups FROM point_file ORDER BY file").fetch_all(db).await?;
+    let mut names = Vec::new();
+    for row in rows {
+        let (file, rollups): (String, i64) = (row.try_get(0)?, row.try_get(1)?);
+        names.extend(rollup::files(&file, u8::try_from(rollups).unwrap_or(0)));
+        names.push(file);
+    }
+    Ok(names)
 }
 
 /// Names a part.
@@ -81,8 +91,8 @@ pub(crate) async fn add(
     let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
     sqlx::query(
         "INSERT INTO point_file (file, tenant, shard, first_row_group, row_groups, min_ts, max_ts, min_device, \
-         max_device, points, size_bytes, level, clean_to, trimmed) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+         max_device, points, size_bytes, level, clean_to, trimmed, rollups) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
     )
     .bind(&*part.file)
     .bind(tenant)
@@ -98,6 +108,7 @@ pub(crate) async fn add(
     .bind(part.level as i64)
     .bind(number(part.clean_to))
     .bind(part.trimmed)
+    .bind(i64::from(part.rollups))
     .execute(db)
     .await?;
     Ok(())

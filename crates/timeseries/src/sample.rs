@@ -18,7 +18,7 @@ pub struct Sample {
     pub flags: Flags,
 }
 
-/// How the samples of an interval become one. All but `Count` and `Last` pass over texts; booleans count as 1 and 0.
+/// How the samples of an interval become one. All but `Count`, `First` and `Last` pass over texts; booleans count as 1 and 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Aggregation {
     /// Mean.
@@ -31,6 +31,8 @@ pub enum Aggregation {
     Sum,
     /// How many, texts too.
     Count,
+    /// The oldest, as it was stored.
+    First,
     /// The newest, as it was stored.
     Last,
 }

@@ -47,6 +47,8 @@ pub struct StoreOptions {
     pub concurrent_reads: usize,
     /// What one device may have.
     pub device_bounds: DeviceBounds,
+    /// A rollup is kept if it has one row for so many points: its rows are much larger than they are.
+    pub points_per_rollup_row: u64,
 }
 
 impl Default for StoreOptions {
@@ -56,6 +58,7 @@ impl Default for StoreOptions {
             footer_cache_bytes: 16 << 20,
             concurrent_reads: 4,
             device_bounds: DeviceBounds::default(),
+            points_per_rollup_row: 32,
         }
     }
 }
@@ -70,6 +73,7 @@ pub(crate) struct Inner {
     pub(crate) shards: Vec<ShardSlot>,
     pub(crate) next_file: AtomicU64,
     pub(crate) device_bounds: DeviceBounds,
+    pub(crate) points_per_rollup_row: u64,
     pub(crate) footers: Arc<Footers>,
     pub(crate) damage: Arc<Damage>,
     pub(crate) retention: RwLock<InForce>,

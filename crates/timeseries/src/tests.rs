@@ -7,6 +7,7 @@ mod model;
 mod pages;
 mod queries;
 mod retention;
+mod rollups;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -24,6 +25,7 @@ use crate::*;
 pub(crate) struct Place {
     pub(crate) dir: tempfile::TempDir,
     db: Db,
+    options: StoreOptions,
     pub(crate) store: Store,
 }
 
@@ -33,13 +35,14 @@ impl Place {
     pub(crate) async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let db = Db::open(&dir.path().join("drover.db")).await.unwrap();
-        let store = open(&db, &dir).await;
-        Self { dir, db, store }
+        let options = StoreOptions::default();
+        let store = open(&db, &dir, options).await;
+        Self { dir, db, options, store }
     }
 
     /// As after a crash: what was in memory is gone.
     async fn reopen(&mut self) {
-        self.store = open(&self.db, &self.dir).await;
+        self.store = open(&self.db, &self.dir, self.options).await;
     }
 
     #[expect(clippy::too_many_arguments, reason = "the parts of a point, spelled out in each test")]
@@ -55,11 +58,17 @@ impl Place {
     }
 
     pub(crate) async fn flush(&self) {
-        let flush = self.store.freeze_and_write(SHARD).await.unwrap().unwrap();
+        self.try_flush().await.unwrap();
+    }
+
+    /// None when there is nothing to write.
+    async fn try_flush(&self) -> Option<()> {
+        let flush = self.store.freeze_and_write(SHARD).await.unwrap()?;
         let mut tx = self.db.begin().await.unwrap();
         flush.record(&mut tx).await.unwrap();
         tx.commit().await.unwrap();
         flush.publish();
+        Some(())
     }
 
     async fn range(&self, device: &str, query: &RangeQuery) -> RangeAnswer {
@@ -75,8 +84,15 @@ impl Place {
         self.files().iter().flat_map(|path| positions(path)).collect()
     }
 
-    /// Names of the files in the folder.
+    /// Names of the point files in the folder.
     pub(crate) fn files(&self) -> Vec<std::path::PathBuf> {
+        let mut files = self.all_files();
+        files.retain(|path| path.extension().is_none_or(|ending| ending != "rollup"));
+        files
+    }
+
+    /// Those of rollups too.
+    fn all_files(&self) -> Vec<std::path::PathBuf> {
         let entries = std::fs::read_dir(self.dir.path().join("points")).unwrap();
         let mut files: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
         files.sort();
@@ -97,8 +113,8 @@ fn positions(path: &std::path::Path) -> Vec<u64> {
     all
 }
 
-async fn open(db: &Db, dir: &tempfile::TempDir) -> Store {
-    Store::open(db.clone(), dir.path().join("points"), StoreOptions::default()).await.unwrap()
+async fn open(db: &Db, dir: &tempfile::TempDir, options: StoreOptions) -> Store {
+    Store::open(db.clone(), dir.path().join("points"), options).await.unwrap()
 }
 
 #[expect(clippy::disallowed_methods, reason = "a test is its own authority")]

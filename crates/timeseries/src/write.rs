@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, RecordBatch};
+use arrow_schema::SchemaRef;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::errors::ParquetError;
@@ -52,11 +53,16 @@ pub(crate) struct NewFile {
 }
 
 impl NewFile {
+    /// With the columns of a point file.
     pub(crate) fn create(path: &Path) -> Result<Self, StoreError> {
+        Self::create_with(path, schema())
+    }
+
+    pub(crate) fn create_with(path: &Path, schema: SchemaRef) -> Result<Self, StoreError> {
         let temporary = path.with_extension(UNFINISHED);
         let mut this = Self { path: path.to_owned(), temporary, writer: None };
         let file = File::create(&this.temporary).map_err(|source| this.failed(source))?;
-        let writer = ArrowWriter::try_new(BufWriter::new(file), schema(), Some(properties()));
+        let writer = ArrowWriter::try_new(BufWriter::new(file), schema, Some(properties()));
         this.writer = Some(writer.map_err(|source| this.unencoded(source))?);
         Ok(this)
     }
@@ -181,6 +187,7 @@ impl Output<'_> {
             size_bytes: 0,
             clean_to: 0,
             trimmed: 0,
+            rollups: 0,
         };
         let mut columns = Columns::default();
         for (name, device) in devices {

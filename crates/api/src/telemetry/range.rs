@@ -65,6 +65,7 @@ pub enum Aggregation {
     Max,
     Sum,
     Count,
+    First,
     Last,
 }
 
@@ -200,8 +201,9 @@ fn parse_aggregation(text: &str) -> Result<Aggregation, Problem> {
         "max" => Aggregation::Max,
         "sum" => Aggregation::Sum,
         "count" => Aggregation::Count,
+        "first" => Aggregation::First,
         "last" => Aggregation::Last,
-        _ => return Err(Problem::field("agg", "is not known; use avg, min, max, sum, count or last")),
+        _ => return Err(Problem::field("agg", "is not known; use avg, min, max, sum, count, first or last")),
     })
 }
 
@@ -212,6 +214,7 @@ fn encode(aggregation: Option<Aggregation>) -> pb::Aggregation {
         Aggregation::Max => pb::Aggregation::Max,
         Aggregation::Sum => pb::Aggregation::Sum,
         Aggregation::Count => pb::Aggregation::Count,
+        Aggregation::First => pb::Aggregation::First,
         Aggregation::Last => pb::Aggregation::Last,
     }
 }

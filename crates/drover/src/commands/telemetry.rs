@@ -63,6 +63,7 @@ enum Aggregation {
     Max,
     Sum,
     Count,
+    First,
     Last,
 }
 

@@ -14,6 +14,7 @@ use super::choose::Job;
 use crate::StoreError;
 use crate::file::{DEVICE, Level, Part, TS, Wanted};
 use crate::flush::ENDING;
+use crate::rollup::Rollups;
 use crate::store::Inner;
 use crate::write::{NewFile, note_tenants, settle_part};
 
@@ -40,6 +41,7 @@ pub(crate) struct Days<'a> {
 
 struct DayFile {
     file: NewFile,
+    rollups: Rollups,
     part: Part,
 }
 
@@ -91,7 +93,13 @@ impl<'a> Days<'a> {
     fn create(&self, rows: &RecordBatch) -> Result<DayFile, StoreError> {
         let number = self.inner.next_file.fetch_add(1, Ordering::Relaxed);
         let name = format!("{:05}-{number:012}.{ENDING}", self.job.shard);
-        let file = NewFile::create(&self.inner.dir.join(&name))?;
+        let path = self.inner.dir.join(&name);
+        let file = NewFile::create(&path)?;
+        let rollups = Rollups::new(
+            &path,
+            self.job.parts.iter().map(|part| part.points).sum(),
+            self.inner.points_per_rollup_row,
+        );
         let part = Part {
             file: name.into(),
             level: Level::Merged,
@@ -105,8 +113,9 @@ impl<'a> Days<'a> {
             size_bytes: 0,
             clean_to: self.job.clean_to,
             trimmed: 0,
+            rollups: 0,
         };
-        Ok(DayFile { file, part })
+        Ok(DayFile { file, rollups, part })
     }
 
     /// Ends a pass; whether there is no other.
@@ -137,7 +146,7 @@ impl<'a> Days<'a> {
 impl Drop for Days<'_> {
     fn drop(&mut self) {
         for part in &self.done {
-            super::remove_file(&self.inner.dir, &part.file);
+            super::remove(&self.inner.dir, part);
         }
     }
 }
@@ -149,6 +158,7 @@ impl DayFile {
         part.max_ts = times.iter().copied().max().unwrap_or(i64::MIN).max(part.max_ts);
         part.max_device = device(rows, rows.num_rows().saturating_sub(1)).into();
         part.points += rows.num_rows() as u64;
+        self.rollups.add(rows)?;
         self.file.write(rows)
     }
 
@@ -161,6 +171,11 @@ impl DayFile {
             Ok(())
         })?;
         self.file.finish()?;
+        // One that is not there is only missed.
+        match self.rollups.finish(self.part.points) {
+            Ok(rollups) => self.part.rollups = rollups,
+            Err(error) => tracing::warn!("rollups of {} can't be written: {error}", self.part.file),
+        }
         Ok(self.part)
     }
 }

@@ -1,6 +1,6 @@
 //! Opens a store: what the manifest names is taken in, what it doesn't know is removed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -16,7 +16,7 @@ use crate::erasures;
 use crate::footers::Footers;
 use crate::manifest::{self, Listed};
 use crate::write::UNFINISHED;
-use crate::{StoreError, flush, latest};
+use crate::{StoreError, flush, latest, rollup};
 
 pub(super) async fn open(db: Db, dir: PathBuf, options: StoreOptions) -> Result<Inner, StoreError> {
     let set = migrations(&[
@@ -24,6 +24,7 @@ pub(super) async fn open(db: Db, dir: PathBuf, options: StoreOptions) -> Result<
         (2, "levels", include_str!("../../migrations/0002_levels.sql")),
         (3, "erasures", include_str!("../../migrations/0003_erasures.sql")),
         (4, "trimmed", include_str!("../../migrations/0004_trimmed.sql")),
+        (5, "rollups", include_str!("../../migrations/0005_rollups.sql")),
     ]);
     db.migrate("timeseries", &set).await?;
     let listed = manifest::list(db.read()).await?;
@@ -67,6 +68,7 @@ pub(super) async fn open(db: Db, dir: PathBuf, options: StoreOptions) -> Result<
         shards: states.into_iter().map(slot).collect(),
         next_file: AtomicU64::new(next_file),
         device_bounds: options.device_bounds,
+        points_per_rollup_row: options.points_per_rollup_row,
         footers: Arc::new(Footers::new(options.footer_cache_bytes)),
         damage,
         retention: RwLock::default(),
@@ -83,7 +85,8 @@ fn contents(dir: &Path) -> Result<BTreeMap<String, PathBuf>, StoreError> {
     let mut found = BTreeMap::new();
     for entry in std::fs::read_dir(dir).map_err(failed)? {
         let path = entry.map_err(failed)?.path();
-        let ours = path.extension().is_some_and(|ending| ending == flush::ENDING || ending == UNFINISHED);
+        let endings = [flush::ENDING, rollup::ENDING, UNFINISHED];
+        let ours = path.extension().is_some_and(|ending| endings.iter().any(|ours| ending == *ours));
         if let (true, Some(name)) = (ours, path.file_name().and_then(|name| name.to_str())) {
             found.insert(name.to_owned(), path.clone());
         }
@@ -97,7 +100,11 @@ fn remove_unknown(
     found: &BTreeMap<String, PathBuf>,
     listed: &[Listed],
 ) -> Result<(), StoreError> {
-    let known: std::collections::BTreeSet<&str> = listed.iter().map(|row| &*row.part.file).collect();
+    let mut known: BTreeSet<String> = BTreeSet::new();
+    for Listed { part, .. } in listed {
+        known.extend(rollup::files(&part.file, part.rollups));
+        known.insert(part.file.to_string());
+    }
     for (name, path) in found.iter().filter(|(name, _)| !known.contains(name.as_str())) {
         std::fs::remove_file(path)
             .map_err(|source| StoreError::File { path: dir.join(name).display().to_string(), source })?;

@@ -81,6 +81,8 @@ struct Chaos {
     delivery: Option<Delivery>,
     rng: SmallRng,
     rows: Vec<Row>,
+    /// Merges of point files that were seen, so that kills fell among them.
+    merges: f64,
     /// What clients received and should not have.
     faults: Vec<String>,
 }
@@ -98,6 +100,7 @@ async fn main() -> anyhow::Result<()> {
         delivery: None,
         rng: SmallRng::seed_from_u64(seed),
         rows: Vec::new(),
+        merges: 0.0,
         faults: Vec::new(),
     };
     let server = chaos.plan.start().await?;
@@ -120,6 +123,7 @@ async fn main() -> anyhow::Result<()> {
     }
     server = chaos.clock_jump(server).await?;
     server.stop().context("the last stop")?;
+    ensure!(chaos.merges > 0.0, "no point files were merged in any round, so no kill fell into a merge");
     chaos.disk_full(&arguments.program).await?;
     report(&chaos, seed, arguments.json.as_deref())
 }
@@ -177,6 +181,8 @@ impl Chaos {
         let running = delivery.start(&server.address("mqtt")?, all);
         let moment = Duration::from_millis(self.rng.random_range(300..3_000));
         tokio::time::sleep(moment).await;
+        // None is counted in a server that is too young to answer.
+        self.merges += server.rest()?.metric("drover_stream_compactions_total").await.unwrap_or(0.0);
         server.kill()?;
         let outcome = publishing.await?;
         delivery.stop(running).await?;
