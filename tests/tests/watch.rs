@@ -1,7 +1,5 @@
 //! `drover watch` against a running server that a simulated fleet sends to.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use drover_testkit::Drover;
 use drover_tests::ordinary_clients::run;
 use serde_json::{Value, json};
