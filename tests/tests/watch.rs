@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 async fn the_devices_that_sent_are_shown_with_their_values_and_the_ledger() {
     let server = Drover::start().await;
     let sent = run(&mut server.command_line(
-        &"sim --devices 2 --rate 20 --duration 1s --ramp 0s --payload large -o json"
+        &"sim --devices 2 --rate 20 --duration 1s --ramp 0s --payload large --keep -o json"
             .split_whitespace()
             .collect::<Vec<_>>(),
     ))

@@ -54,6 +54,7 @@ pub enum Sort {
     MethodNotAllowed,
     Exists,
     VersionMismatch,
+    Stalled,
     TooLarge,
     UnsupportedMediaType,
     Exhausted,
@@ -78,6 +79,7 @@ impl Sort {
             Self::VersionMismatch => {
                 ("version-mismatch", "It changed since it was read", StatusCode::PRECONDITION_FAILED)
             }
+            Self::Stalled => ("stalled", "The request stopped in its middle", StatusCode::REQUEST_TIMEOUT),
             Self::TooLarge => ("too-large", "The request is too large", StatusCode::PAYLOAD_TOO_LARGE),
             Self::UnsupportedMediaType => {
                 ("media-type", "The media type is not supported", StatusCode::UNSUPPORTED_MEDIA_TYPE)

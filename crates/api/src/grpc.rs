@@ -33,7 +33,7 @@ use tower::{Service, ServiceExt};
 
 use crate::auth::{self, Identity, Key};
 use crate::error::Problem;
-use crate::{Api, Config};
+use crate::{Api, Config, admission};
 use answer::Ends;
 use methods::{Method, Needs};
 use metrics::{Call, Calls};
@@ -42,8 +42,6 @@ pub use open::report;
 
 /// Media type of gRPC; what follows it names a form of the messages.
 const GRPC: &[u8] = b"application/grpc";
-/// What a tenant may have of the calls in work: one of so many.
-const TENANT_SHARE: usize = 2;
 
 /// Serves every call of the listener `grpc`; cheap to clone.
 #[derive(Clone)]
@@ -77,13 +75,12 @@ impl FrontDoor {
         config: &Config,
     ) -> anyhow::Result<(Self, HealthReporter)> {
         let (open, reporter) = open::services()?;
-        let of_tenant = (config.max_grpc_calls / TENANT_SHARE).max(1);
         let shared = Shared {
             counters: Calls::register(&api.metrics),
             api,
             peers,
             calls: Arc::new(Semaphore::new(config.max_grpc_calls)),
-            tenants: Places::new(u32::try_from(of_tenant)?),
+            tenants: admission::shares(config.max_grpc_calls),
             open,
             open_calls: Arc::new(Semaphore::new(config.max_grpc_calls)),
         };
@@ -157,7 +154,7 @@ impl Shared {
             if method.needs == Needs::Administrator {
                 auth::check_administrator(key.as_ref())?;
             }
-            let place = if method.lasts { None } else { Some(self.share(tenant.id())?) };
+            let place = self.share(tenant.id(), method)?;
             let request = request::passed_on(request, Some(&tenant));
             let response = forward(self.peers.link(method.peer), request).await?;
             Ok((response, key, place))
@@ -168,13 +165,17 @@ impl Shared {
         } else {
             ends(deadline, std::future::pending())
         };
-        Ok((response, ends, CallPlaces { _call: Some(permit), _tenant: place }))
+        Ok((response, ends, CallPlaces { _call: Some(permit), _tenant: Some(place) }))
     }
 
-    /// A place in the tenant's share of the calls.
-    fn share(&self, tenant: &TenantId) -> Result<Place<TenantId>, Status> {
-        let used = "the tenant has its half of the calls in work; try again when one has ended";
-        self.tenants.take(tenant).ok_or_else(|| Status::resource_exhausted(used))
+    /// A place in the tenant's share of the calls, or of the streams.
+    fn share(&self, tenant: &TenantId, method: Method) -> Result<Place<TenantId>, Status> {
+        let (tenants, used) = if method.lasts {
+            (&self.api.tenants_watching, "the tenant has its half of the live streams open; close one")
+        } else {
+            (&self.tenants, "the tenant has its half of the calls in work; try again when one has ended")
+        };
+        tenants.take(tenant).ok_or_else(|| Status::resource_exhausted(used))
     }
 }
 

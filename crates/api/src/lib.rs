@@ -39,7 +39,8 @@ mod trace;
 use std::sync::Arc;
 
 use drover_backbone::Live;
-use drover_model::Clock;
+use drover_gateway::Places;
+use drover_model::{Clock, TenantId};
 use drover_proto::devices::v1::devices_client::DevicesClient;
 use drover_proto::mqtt::v1::sessions_client::SessionsClient;
 use drover_proto::provisioning::v1::api_keys_client::ApiKeysClient;
@@ -85,7 +86,9 @@ pub(crate) struct Api {
     stop: Stop,
     administrator: TokenHash,
     requests: Arc<Semaphore>,
+    tenants_in_work: Arc<Places<TenantId>>,
     live_streams: Arc<Semaphore>,
+    tenants_watching: Arc<Places<TenantId>>,
     websocket_origins: Vec<String>,
 }
 
@@ -147,7 +150,9 @@ impl Api {
             stop: env.stop.clone(),
             administrator: TokenHash::from_bytes(env.administrator_sha256),
             requests: Arc::new(Semaphore::new(config.max_requests)),
+            tenants_in_work: admission::shares(config.max_requests),
             live_streams: Arc::new(Semaphore::new(config.max_live_streams)),
+            tenants_watching: admission::shares(config.max_live_streams),
             websocket_origins: config.websocket_origins.clone(),
         })
     }

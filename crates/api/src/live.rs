@@ -12,14 +12,14 @@ use drover_model::{DeviceId, TelemetryKey, Tenant};
 use drover_proto::stream::v1 as pb;
 use futures_util::stream;
 use http::{HeaderName, HeaderValue};
-use tokio::sync::OwnedSemaphorePermit;
 use tonic::Streaming;
 use utoipa::IntoParams;
 
 use crate::auth::{self, ByKey, Caller, Key};
 use crate::error::{PROBLEM_JSON, Problem};
 use crate::extract::{Pairs, Query, ReadQuery};
-use crate::{Api, Shared, sse};
+use crate::sse::{self, StreamPlace};
+use crate::{Api, Shared};
 use message::Message;
 use web_socket::{Goodbye, Handshake};
 
@@ -107,17 +107,17 @@ pub async fn watch(
     } else {
         None
     };
-    let permit = sse::permit(&api)?;
+    let place = sse::place(&api, &tenant)?;
     let answers = subscribe(&api, &tenant, query, last_id).await?;
     if let Some(handshake) = handshake {
-        return over_web_socket(&api, key, (answers, permit), handshake);
+        return over_web_socket(&api, key, (answers, place), handshake);
     }
     // What breaks off is asked for again by the reader, with the last id.
     let events = stream::unfold(answers, async |mut answers| {
         let answer = answers.message().await.ok().flatten()?;
         Some((event(answer.into()), answers))
     });
-    Ok(sse::answer(&api, key, permit, events).into_response())
+    Ok(sse::answer(&api, key, place, events).into_response())
 }
 
 fn event(Message { event, id, data }: Message) -> Event {
@@ -130,7 +130,7 @@ fn event(Message { event, id, data }: Message) -> Event {
 fn over_web_socket(
     api: &Arc<Api>,
     key: Option<Key>,
-    (answers, permit): (Streaming<pb::SubscribeResponse>, OwnedSemaphorePermit),
+    (answers, place): (Streaming<pb::SubscribeResponse>, StreamPlace),
     handshake: Handshake,
 ) -> Result<Response, Problem> {
     let (response, connection) = handshake.complete()?;
@@ -144,7 +144,7 @@ fn over_web_socket(
             }
         };
         connection.serve(answers, end).await;
-        drop(permit);
+        drop(place);
     });
     Ok(response)
 }

@@ -63,10 +63,12 @@ fn routes(api: &Arc<Api>) -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(dead_letters::list))
         .routes(routes!(ledger::get));
     let protected = known_parameters_only(protected)
+        .route_layer(from_fn_with_state(api.clone(), admission::share))
         .route_layer(from_fn_with_state(api.clone(), auth::authenticate))
         .route_layer(from_fn_with_state(api.clone(), admission::admit));
     // A query has a deadline of its own.
     let queries = known_parameters_only(OpenApiRouter::<Arc<Api>>::new().routes(routes!(query::query)))
+        .route_layer(from_fn_with_state(api.clone(), admission::share))
         .route_layer(from_fn_with_state(api.clone(), auth::authenticate))
         .route_layer(from_fn_with_state(api.clone(), admission::admit_query));
     let open = OpenApiRouter::new().routes(routes!(health::get)).routes(routes!(metrics::get));

@@ -61,7 +61,7 @@ pub async fn watch(
         let detail = format!("API key {} has no scope mqtt:subscribe:{}", key.id, query.filter);
         return Err(Problem::new(Sort::Denied, detail));
     }
-    let permit = sse::permit(&api)?;
+    let place = sse::place(&api, &tenant)?;
     let subject = format!("message.{}", token(tenant.as_str()));
     let items = items(api.live.subscribe(&subject, None));
     let events = items.filter_map(move |item| {
@@ -76,7 +76,7 @@ pub async fn watch(
             }
         })
     });
-    Ok(sse::answer(&api, key, permit, events))
+    Ok(sse::answer(&api, key, place, events))
 }
 
 /// What a key may not subscribe to by MQTT it does not see here either.

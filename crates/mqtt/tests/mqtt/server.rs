@@ -15,7 +15,7 @@ use drover_mqtt_codec::{
     Version, decode, encode,
 };
 use drover_runtime::{Env, Layers, LogSettings, Part, Program, Settings, Sources, Stop};
-use drover_testkit::Secrets;
+use drover_testkit::{Erased, Secrets};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::oneshot;
@@ -140,6 +140,7 @@ impl Server {
             if has_control_plane {
                 parts.push(drover_provisioning::build(drover_provisioning::Config {}, &env).await?);
                 parts.push(drover_devices::build(drover_devices::Config {}, &env).await?);
+                parts.push(Part::new("stream").grpc(Erased::default().service()));
             } else {
                 parts.push(Part::new("provisioning").grpc(credentials).grpc(api_keys));
             }

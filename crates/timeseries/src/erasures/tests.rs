@@ -1,3 +1,5 @@
+//! What is erased, and what is forgotten of it.
+
 use super::*;
 
 fn erasures(each: &[(&str, Option<&str>, u64)]) -> Erasures {
