@@ -63,7 +63,8 @@ impl Pools {
             .idle_timeout(None)
             .max_lifetime(None)
             .connect_with(writing)
-            .await?;
+            .await
+            .map_err(DbError::of_opening)?;
         let reading = common.read_only(true).pragma("cache_size", format!("-{READER_CACHE_KIB}"));
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)

@@ -189,3 +189,13 @@ async fn a_full_disk_refuses_writes_and_is_forgotten_when_space_returns() {
     tx.commit().await.unwrap();
     assert_eq!(count(&db).await, 1);
 }
+
+#[tokio::test]
+async fn a_file_that_is_no_database_is_told_with_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("drover.db");
+    std::fs::write(&path, [7; 100_000]).unwrap();
+    let error = Db::open(&path).await.unwrap_err();
+    assert!(error.to_string().contains("drover restore"), "{error}");
+    assert!(std::error::Error::source(&error).is_none(), "it is said once");
+}
