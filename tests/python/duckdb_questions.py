@@ -11,8 +11,8 @@ folder, key = sys.argv[1], sys.argv[2]
 points = f"read_parquet('{folder}/**/*.parquet')"
 one = f"FROM {points} WHERE device = 'station-017' AND key = '{key}'"
 questions = {
-    "day": f"SELECT ts, value {one} AND ts < TIMESTAMP '2026-01-02' ORDER BY ts",
-    "month": f"SELECT time_bucket(INTERVAL '1 hour', ts) AS hour, avg(value) {one} GROUP BY hour ORDER BY hour",
+    "day": f"SELECT epoch_us(ts), value {one} AND ts < TIMESTAMP '2026-01-02' ORDER BY ts",
+    "month": f"SELECT epoch_us(time_bucket(INTERVAL '1 hour', ts)) AS hour, avg(value) {one} GROUP BY hour ORDER BY hour",
     "means": f"SELECT device, avg(value) FROM {points} GROUP BY device",
 }
 

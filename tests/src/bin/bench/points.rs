@@ -17,6 +17,8 @@ use crate::table::Report;
 const DAY: &str = include_str!("../../../../crates/drover/demo-data/surfrad-slv16001.csv");
 const STATIONS: usize = 400;
 const MANY_DEVICES: usize = 10_000;
+/// Looks, five seconds apart, between which no merge ended; one takes some seconds.
+const QUIET: u32 = 3;
 /// Questions of each sort; the median counts.
 const QUESTIONS: usize = 21;
 
@@ -153,13 +155,14 @@ async fn queries(report: &mut Report, rest: &Rest) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Waits until no merge of files ended for some seconds, though not for ever.
+/// Waits until merges of files have ended: for some seconds no further one, though not for ever.
 pub(crate) async fn merged(rest: &Rest) -> anyhow::Result<()> {
-    let mut before = -1.0;
-    for _ in 0..20 {
+    let (mut before, mut quiet) = (0.0, 0);
+    for _ in 0..60 {
         tokio::time::sleep(Duration::from_secs(5)).await;
         let now = rest.metric("drover_stream_compactions_total").await?;
-        if (now - before).abs() < f64::EPSILON {
+        quiet = if (now - before).abs() < f64::EPSILON && now > 0.0 { quiet + 1 } else { 0 };
+        if quiet == QUIET {
             return Ok(());
         }
         before = now;
