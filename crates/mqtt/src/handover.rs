@@ -28,6 +28,8 @@ pub(crate) struct Rest {
     filters: Vec<Box<str>>,
     /// The messages are behind this sequence.
     after: u64,
+    /// But for these, which the client has acknowledged or that were handed on from memory; ascending.
+    known: Vec<u64>,
     /// QoS 2 messages up to this sequence were sent.
     sent_through: u64,
 }
@@ -46,13 +48,14 @@ impl Gateway {
             return None;
         }
         outbox.rewind();
-        let (unseen, after, sent_through) = (outbox.unseen(), outbox.stored_after(), outbox.sent_through);
+        let (unseen, known) = (outbox.unseen(), outbox.known_stored());
+        let (after, sent_through) = (outbox.stored_after(), outbox.sent_through);
         // Its share of the tenant's bound is free for the others.
         drop(outbox);
         for message in unseen {
             self.hand_on(space, &filters, &message);
         }
-        Some(Rest { filters, after: after?, sent_through })
+        Some(Rest { filters, after: after?, known, sent_through })
     }
 
     /// Hands on what ended sessions have in the database, then notes their ends, which removes it there.
@@ -79,7 +82,7 @@ impl Gateway {
             rest.after = last.sequence;
             for (target, message) in page {
                 let was_sent = target.qos > 1 && target.sequence <= rest.sent_through;
-                if !was_sent {
+                if !was_sent && rest.known.binary_search(&target.sequence).is_err() {
                     let message = Arc::new(message_from(message, target.retain));
                     self.hand_on(space, &rest.filters, &message);
                 }

@@ -342,6 +342,16 @@ impl Outbox {
         Some(self.queues.as_ref()?.stored?.after)
     }
 
+    /// Sequences of rows in the database that stand for nothing more: settled since the last checkpoint, or in memory as well. Ascending.
+    pub(crate) fn known_stored(&self) -> Vec<u64> {
+        let Some(queues) = &self.queues else { return Vec::new() };
+        let in_memory = queues.all().flatten().filter(|entry| entry.is_stored).map(|entry| entry.sequence);
+        let mut known: Vec<u64> =
+            queues.settled.iter().chain(&queues.deleted).copied().chain(in_memory).collect();
+        known.sort_unstable();
+        known
+    }
+
     /// Messages that the client has not acknowledged, and those that wait.
     pub(crate) fn len(&self) -> usize {
         let Some(queues) = &self.queues else { return 0 };

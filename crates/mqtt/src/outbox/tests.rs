@@ -185,6 +185,18 @@ fn what_is_settled_but_not_yet_deleted_does_not_come_back() {
 }
 
 #[test]
+fn rows_that_are_settled_or_in_memory_are_known() {
+    let restored = Restored { next_sequence: 4, stored: 3, settled: vec![2], ..Restored::default() };
+    let mut outbox = Outbox::restore(restored);
+    push(&mut outbox, QoS::AtLeastOnce);
+    assert_eq!(outbox.known_stored(), [2]);
+    outbox.take_unstored(|_, _| {});
+    assert_eq!(outbox.known_stored(), [2, 4]);
+    outbox.take_settled();
+    assert_eq!(outbox.known_stored(), [2, 4], "a checkpoint that deletes it is under way");
+}
+
+#[test]
 fn what_comes_to_the_database_while_a_page_is_read_is_not_forgotten() {
     let mut outbox = Outbox::restore(Restored { next_sequence: 2, stored: 1, ..Restored::default() });
     let asked = outbox.wants_page(0).unwrap();
