@@ -17,7 +17,7 @@ use tokio::sync::SemaphorePermit;
 use crate::Api;
 use crate::auth::Caller;
 use crate::error::{Problem, Sort};
-use crate::extract::MAX_BODY_BYTES;
+use crate::extract::{MAX_BODY_BYTES, unreadable};
 
 /// Longest time until an answer begins.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -83,7 +83,7 @@ async fn whole(request: Request) -> Result<Request, Problem> {
     let bytes = match tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, MAX_BODY_BYTES).collect()).await {
         Ok(Ok(body)) => body.to_bytes(),
         Ok(Err(error)) if error.is::<LengthLimitError>() => return Err(too_large()),
-        Ok(Err(_)) => return Err(Problem::new(Sort::Invalid, "the body could not be read to its end")),
+        Ok(Err(_)) => return Err(unreadable()),
         Err(_) => {
             let detail = format!("the body did not come within {} s", BODY_TIMEOUT.as_secs());
             return Err(Problem::new(Sort::Stalled, detail));

@@ -4,6 +4,6 @@ mod json;
 mod path;
 mod query;
 
-pub use json::{Json, MAX_BODY_BYTES, Replace};
+pub use json::{Json, MAX_BODY_BYTES, Replace, unreadable};
 pub use path::Path;
 pub use query::{Known, Pairs, Query, ReadQuery, refuse_unknown};

@@ -3,7 +3,6 @@
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use axum::response::{IntoResponse, Response};
-use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -14,6 +13,11 @@ use crate::error::{FieldError, Problem, Sort};
 /// Largest body of a request.
 pub const MAX_BODY_BYTES: usize = 1 << 20;
 
+/// A body whose end did not come; one that is too long is refused before it gets here.
+pub fn unreadable() -> Problem {
+    Problem::new(Sort::Invalid, "the body could not be read to its end")
+}
+
 /// A JSON body.
 pub struct Json<T>(pub T);
 
@@ -22,13 +26,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
         check_media_type(&request)?;
-        let bytes =
-            Bytes::from_request(request, state).await.map_err(|rejection| match rejection.status() {
-                StatusCode::PAYLOAD_TOO_LARGE => {
-                    Problem::new(Sort::TooLarge, format!("the body has more than {MAX_BODY_BYTES} bytes"))
-                }
-                _ => Problem::new(Sort::Invalid, "the body could not be read to its end"),
-            })?;
+        let bytes = Bytes::from_request(request, state).await.map_err(|_| unreadable())?;
         parse(&bytes).map(Self)
     }
 }

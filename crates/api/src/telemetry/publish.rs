@@ -11,7 +11,7 @@ use http::{HeaderMap, StatusCode};
 use crate::Shared;
 use crate::auth::Caller;
 use crate::error::{PROBLEM_JSON, Problem, Sort};
-use crate::extract::{MAX_BODY_BYTES, Path};
+use crate::extract::{Path, unreadable};
 
 /// Publish telemetry on behalf of a device
 ///
@@ -35,7 +35,7 @@ pub async fn publish(
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<StatusCode, Problem> {
-    let payload = body.map_err(|rejection| unread(&rejection))?;
+    let payload = body.map_err(|_| unreadable())?;
     let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let publication = Publication {
         device: device.to_string(),
@@ -46,13 +46,6 @@ pub async fn publish(
     let message = PublishRequest { publications: vec![publication] };
     let answer = api.publisher.clone().publish(drover_rpc::request(&tenant, message)).await?.into_inner();
     answer.refusals.into_iter().next().map_or(Ok(StatusCode::NO_CONTENT), |refusal| Err(refused(refusal)))
-}
-
-fn unread(rejection: &BytesRejection) -> Problem {
-    if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-        return Problem::new(Sort::TooLarge, format!("the body has more than {MAX_BODY_BYTES} bytes"));
-    }
-    Problem::new(Sort::Invalid, "the body could not be read to its end")
 }
 
 fn refused(refusal: Refusal) -> Problem {
