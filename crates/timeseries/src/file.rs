@@ -6,6 +6,9 @@
 
 use std::sync::{Arc, LazyLock};
 
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Int32Type, Int64Type, TimestampMicrosecondType};
+use arrow_array::{DictionaryArray, RecordBatch, StringArray};
 use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
 
 use crate::sample::Stored;
@@ -41,6 +44,33 @@ static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
 /// The columns.
 pub(crate) fn schema() -> SchemaRef {
     Arc::clone(&SCHEMA)
+}
+
+/// The columns of a batch that say which row is which, of a batch with all columns of a point file.
+pub(crate) struct RowNames<'a> {
+    pub(crate) device: &'a DictionaryArray<Int32Type>,
+    pub(crate) devices: &'a StringArray,
+    pub(crate) key: &'a DictionaryArray<Int32Type>,
+    pub(crate) keys: &'a StringArray,
+    pub(crate) ts: &'a [i64],
+    pub(crate) seq: &'a [i64],
+}
+
+impl<'a> RowNames<'a> {
+    /// `None` when the columns are others.
+    pub(crate) fn of(batch: &'a RecordBatch) -> Option<Self> {
+        let column = |position: usize| batch.columns().get(position);
+        let device = column(DEVICE)?.as_dictionary_opt::<Int32Type>()?;
+        let key = column(KEY)?.as_dictionary_opt::<Int32Type>()?;
+        Some(Self {
+            devices: device.values().as_string_opt::<i32>()?,
+            keys: key.values().as_string_opt::<i32>()?,
+            device,
+            key,
+            ts: column(TS)?.as_primitive_opt::<TimestampMicrosecondType>()?.values(),
+            seq: column(SEQ)?.as_primitive_opt::<Int64Type>()?.values(),
+        })
+    }
 }
 
 /// How a file came to be.

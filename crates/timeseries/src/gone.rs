@@ -3,14 +3,12 @@
 
 use std::sync::Arc;
 
-use arrow_array::cast::AsArray;
-use arrow_array::types::{Int32Type, Int64Type, TimestampMicrosecondType};
-use arrow_array::{Array, BooleanArray, DictionaryArray, RecordBatch, StringArray};
+use arrow_array::{Array, BooleanArray, RecordBatch};
 use arrow_schema::ArrowError;
 use arrow_select::filter::filter_record_batch;
 
 use crate::erasures::{Erased, OfTenant};
-use crate::file::{DEVICE, KEY, Part, SEQ, TS, Wanted};
+use crate::file::{Part, RowNames, Wanted};
 use crate::retention::Kept;
 use crate::sample::Stored;
 
@@ -87,7 +85,7 @@ impl Gone {
             return Ok(batch);
         }
         let strange = || ArrowError::SchemaError("the columns are not those of a point file".to_owned());
-        let columns = Columns::of(&batch).ok_or_else(strange)?;
+        let columns = RowNames::of(&batch).ok_or_else(strange)?;
         let devices: Vec<GoneOfDevice<'_>> =
             columns.devices.iter().map(|name| self.of(name.unwrap_or_default())).collect();
         if self.kept.is_none() && devices.iter().all(|device| device.erased.is_none()) {
@@ -110,30 +108,5 @@ impl Gone {
             return Ok(batch);
         }
         filter_record_batch(&batch, &counts)
-    }
-}
-
-struct Columns<'a> {
-    device: &'a DictionaryArray<Int32Type>,
-    devices: &'a StringArray,
-    key: &'a DictionaryArray<Int32Type>,
-    keys: &'a StringArray,
-    ts: &'a [i64],
-    seq: &'a [i64],
-}
-
-impl<'a> Columns<'a> {
-    fn of(batch: &'a RecordBatch) -> Option<Self> {
-        let column = |position: usize| batch.columns().get(position);
-        let device = column(DEVICE)?.as_dictionary_opt::<Int32Type>()?;
-        let key = column(KEY)?.as_dictionary_opt::<Int32Type>()?;
-        Some(Self {
-            devices: device.values().as_string_opt::<i32>()?,
-            keys: key.values().as_string_opt::<i32>()?,
-            device,
-            key,
-            ts: column(TS)?.as_primitive_opt::<TimestampMicrosecondType>()?.values(),
-            seq: column(SEQ)?.as_primitive_opt::<Int64Type>()?.values(),
-        })
     }
 }

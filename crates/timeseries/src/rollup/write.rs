@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
+use arrow_array::types::{Float64Type, Int32Type};
 use arrow_array::{Array, RecordBatch};
 use drover_model::{Flags, Value};
 use parquet::errors::ParquetError;
@@ -11,7 +11,7 @@ use parquet::errors::ParquetError;
 use super::Resolution;
 use super::columns::{self, Builder};
 use crate::StoreError;
-use crate::file::{BOOLEAN, DEVICE, FLAGS, KEY, SEQ, TEXT, TS, VALUE};
+use crate::file::{BOOLEAN, FLAGS, RowNames, TEXT, VALUE};
 use crate::sample::Stored;
 use crate::summary::Cascade;
 use crate::write::NewFile;
@@ -132,38 +132,27 @@ impl Rollups {
 
 /// The columns of a batch of a point file.
 struct Points<'a> {
-    device: &'a arrow_array::DictionaryArray<Int32Type>,
-    devices: &'a arrow_array::StringArray,
-    key: &'a arrow_array::DictionaryArray<Int32Type>,
-    keys: &'a arrow_array::StringArray,
-    ts: &'a [i64],
+    names: RowNames<'a>,
     value: &'a arrow_array::Float64Array,
     text: &'a arrow_array::StringArray,
-    seq: &'a [i64],
     flags: &'a [i32],
 }
 
 impl<'a> Points<'a> {
     fn of(batch: &'a RecordBatch) -> Option<Self> {
         let column = |position: usize| batch.columns().get(position);
-        let device = column(DEVICE)?.as_dictionary_opt::<Int32Type>()?;
-        let key = column(KEY)?.as_dictionary_opt::<Int32Type>()?;
         Some(Self {
-            devices: device.values().as_string_opt::<i32>()?,
-            keys: key.values().as_string_opt::<i32>()?,
-            device,
-            key,
-            ts: column(TS)?.as_primitive_opt::<TimestampMicrosecondType>()?.values(),
+            names: RowNames::of(batch)?,
             value: column(VALUE)?.as_primitive_opt::<Float64Type>()?,
             text: column(TEXT)?.as_string_opt::<i32>()?,
-            seq: column(SEQ)?.as_primitive_opt::<Int64Type>()?.values(),
             flags: column(FLAGS)?.as_primitive_opt::<Int32Type>()?.values(),
         })
     }
 
     fn get(&self, row: usize) -> Option<(&'a str, &'a str, Stored)> {
-        let device = self.device.key(row).filter(|code| *code < self.devices.len())?;
-        let key = self.key.key(row).filter(|code| *code < self.keys.len())?;
+        let names = &self.names;
+        let device = names.device.key(row).filter(|code| *code < names.devices.len())?;
+        let key = names.key.key(row).filter(|code| *code < names.keys.len())?;
         let bits = *self.flags.get(row)?;
         let value = if self.text.is_valid(row) {
             Value::Text(self.text.value(row).into())
@@ -173,7 +162,8 @@ impl<'a> Points<'a> {
             Value::Number(self.value.value(row))
         };
         let flags = Flags(u8::try_from(bits & 0xff).unwrap_or(0));
-        let sample = Stored { ts: *self.ts.get(row)?, seq: self.seq.get(row)?.cast_unsigned(), value, flags };
-        Some((self.devices.value(device), self.keys.value(key), sample))
+        let sample =
+            Stored { ts: *names.ts.get(row)?, seq: names.seq.get(row)?.cast_unsigned(), value, flags };
+        Some((names.devices.value(device), names.keys.value(key), sample))
     }
 }
